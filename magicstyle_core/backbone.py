@@ -1,0 +1,244 @@
+"""The diffusion model: UNet, VAE, schedule and null prompt, loaded by name, folder or hub id.
+
+Only these stay in memory. The null-prompt embedding is computed once with tokenizer and text encoder,
+kept on disk, and both are dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from magicstyle_core.attention import self_attention_layers
+from magicstyle_core.errors import ModelError
+from magicstyle_core.schedule import to_noise_pred
+
+logger = logging.getLogger(__name__)
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+NAMES = {"mini": str(ASSETS / "mini"), "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NULL_PROMPT_FILE = "null_prompt.safetensors"
+
+
+class Backbone:
+    """UNet and VAE with what is needed to run them; shared by all sessions.
+
+    `lock` is held for the length of one UNet call, so that processors of one render never meet another's.
+    `free_memory` is called when the device is out of memory; it returns whether a retry is worthwhile.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        unet: UNet2DConditionModel,
+        vae: torch.nn.Module,
+        scheduler: DDIMScheduler,
+        null_prompt: Tensor,
+        device: torch.device,
+    ) -> None:
+        self.name = name
+        self.device, self.dtype = device, unet.dtype
+        self.unet = unet.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+        self.vae = vae.requires_grad_(False).eval().to(device)
+        self.vae.enable_tiling()  # in effect only above the VAE's own training size
+        self.null_prompt = null_prompt  # (1, tokens, channels)
+        self.prediction_type = scheduler.config.prediction_type
+        if self.prediction_type not in ("epsilon", "v_prediction"):
+            raise ModelError(
+                f"The scheduler of {name} predicts {self.prediction_type!r}; "
+                "models that predict 'epsilon' or 'v_prediction' are supported."
+            )
+        self.alphas_cumprod = scheduler.alphas_cumprod.to(device)
+        self.final_alpha_cumprod = scheduler.final_alpha_cumprod.to(device)
+        self.num_train_timesteps = scheduler.config.num_train_timesteps
+        self.layers = self_attention_layers(unet)
+        self.multiple = 2 ** (len(vae.config.get("block_out_channels", vae.config.get("encoder_block_out_channels"))) - 1)
+        self.size = unet.config.sample_size * self.multiple
+        self.unet_calls = 0
+        self.lock = threading.Lock()
+        self.free_memory: Callable[[], bool] = lambda: False
+
+    @classmethod
+    def load(cls, name: str, *, device: str = "auto", dtype: str = "auto") -> Backbone:
+        """Loads "mini", "sd15", a diffusers folder or a hub id.
+
+        Args:
+            device: auto, cpu, cuda or mps.
+            dtype: auto, fp32, bf16 or fp16.
+
+        Raises:
+            ModelError: not found, not cached and no network, or not a model of this layout.
+        """
+        folder = _find(NAMES.get(name, name))
+        chosen_device = _choose_device(device)
+        chosen_dtype = _choose_dtype(dtype, chosen_device)
+        try:
+            vae_class = getattr(diffusers, json.loads((folder / "vae/config.json").read_text())["_class_name"])
+            unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=chosen_dtype)
+            vae = vae_class.from_pretrained(folder, subfolder="vae", torch_dtype=chosen_dtype)
+            config = DDIMScheduler.load_config(folder, subfolder="scheduler")
+            scheduler = DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False)
+            null_prompt = _null_prompt(folder)
+        except (OSError, KeyError, AttributeError, ValueError) as error:
+            raise ModelError(
+                f"{name} is not a Stable Diffusion 1.x or 2.x model in diffusers layout ({error}). "
+                "Expected the folders unet, vae, scheduler, and tokenizer with text_encoder."
+            ) from error
+        return cls(name, unet, vae, scheduler, null_prompt, chosen_device)
+
+    def alpha_cumprod(self, timestep: int) -> Tensor:
+        return self.alphas_cumprod[timestep]
+
+    @torch.no_grad()
+    def noise_pred(self, latents: Tensor, timestep: int) -> Tensor:
+        """One UNet call under the null prompt: fp32 latents (1, channels, h, w) to the fp32 noise estimate.
+
+        Raises:
+            ModelError: out of memory even after the banks moved, or not finite even in fp32.
+        """
+        try:
+            noise_pred = self._unet(latents, timestep)
+        except torch.OutOfMemoryError:
+            if not self.free_memory():
+                raise ModelError("The device is out of memory; choose a smaller size or fewer styles.") from None
+            noise_pred = self._unet(latents, timestep)
+        if not noise_pred.isfinite().all() and self.dtype != torch.float32:
+            logger.warning("%s gave values that are not finite in %s; it runs in fp32 from now on.", self.name, self.dtype)
+            self.dtype = torch.float32
+            self.unet.to(torch.float32)
+            self.vae.to(torch.float32)
+            noise_pred = self._unet(latents, timestep)
+        if not noise_pred.isfinite().all():
+            raise ModelError(f"{self.name} gave values that are not finite at timestep {timestep}, even in fp32.")
+        return noise_pred
+
+    def _unet(self, latents: Tensor, timestep: int) -> Tensor:
+        self.unet_calls += 1
+        sample = latents.to(self.dtype, memory_format=torch.channels_last)
+        output = self.unet(sample, timestep, self.null_prompt.to(self.device, self.dtype)).sample  # as the latents
+        return to_noise_pred(output.float(), latents, self.alpha_cumprod(timestep), self.prediction_type)
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(1, 3, height, width) in [-1, 1] to fp32 latents (1, channels, h, w): the mean, never a sample."""
+        encoded = self.vae.encode(pixels.to(self.device, self.dtype))
+        if hasattr(encoded, "latent_dist"):
+            latents = encoded.latent_dist.mode()
+        else:
+            latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+        shift = self.vae.config.get("shift_factor") or 0.0
+        return (latents.float() - shift) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """fp32 latents (1, channels, h, w) to pixels (1, 3, height, width), fp32, about [-1, 1]."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        scaled = latents / self.vae.config.scaling_factor + shift
+        return self.vae.decode(scaled.to(self.device, self.dtype)).sample.float()
+
+
+def _find(name: str) -> Path:
+    """The folder of a model: a path, the cached copy of a hub id, or its download."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith("."):
+        raise ModelError(f"There is no folder {name}; give a diffusers folder, a hub id, 'sd15' or 'mini'.")
+    wanted = [f"{part}/*" for part in ("unet", "vae", "scheduler", "tokenizer", "text_encoder")]
+    patterns = [w + end for w in wanted for end in (".json", ".txt")] + [
+        f"{part}/{stem}.safetensors"
+        for part, stem in (("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model"))
+    ]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+    except HFValidationError as error:
+        raise ModelError(f"{name!r} is neither a folder nor a hub id; give one, or 'sd15' or 'mini'.") from error
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (OSError, HfHubHTTPError) as error:
+        raise ModelError(
+            f"{name} is not cached and cannot be downloaded (no network, or no such model). "
+            "Give a folder with --model, or use mini."
+        ) from error
+
+
+def _choose_device(device: str) -> torch.device:
+    if device != "auto":
+        if device not in ("cpu", "cuda", "mps"):
+            raise ModelError(f"Device is {device!r}; give auto, cpu, cuda or mps.")
+        if device != "cpu" and not getattr(torch, device).is_available():
+            raise ModelError(f"This machine has no {device} device; give --device auto or cpu.")
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.mps.is_available() else "cpu")
+
+
+def _choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise ModelError(f"dtype is {dtype!r}; give auto, fp32, bf16 or fp16.")
+        return DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.float16
+    if device.type == "mps":
+        return torch.float32  # fp16 gives black pictures there
+    fp32, bf16 = _convolution_seconds(torch.float32), _convolution_seconds(torch.bfloat16)
+    logger.info("a convolution takes %.1f ms in fp32 and %.1f ms in bf16", fp32 * 1e3, bf16 * 1e3)
+    return torch.bfloat16 if bf16 < 0.7 * fp32 else torch.float32
+
+
+def _convolution_seconds(dtype: torch.dtype) -> float:
+    """Best of five: some CPUs have bf16 instructions, on others bf16 is emulated and slower."""
+    sample, weight = torch.randn(1, 128, 32, 32).to(dtype), torch.randn(128, 128, 3, 3).to(dtype)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.nn.functional.conv2d(sample, weight, padding=1)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _null_prompt(folder: Path) -> Tensor:
+    """The embedding of the empty prompt (1, tokens, channels): shipped, kept from an earlier run, or computed."""
+    shipped = folder / NULL_PROMPT_FILE
+    if shipped.is_file():
+        return load_file(shipped)["null_prompt"].float()
+    identity = hashlib.sha256((folder / "text_encoder/config.json").read_bytes())
+    for weights in sorted((folder / "text_encoder").glob("*.safetensors")):
+        identity.update(f"{weights.resolve()} {weights.stat().st_size} {weights.stat().st_mtime_ns}".encode())
+    kept = _cache_folder() / f"null_prompt_{identity.hexdigest()[:16]}.safetensors"
+    if kept.is_file():
+        return load_file(kept)["null_prompt"]
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+    text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
+    tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
+    with torch.no_grad():
+        null_prompt = text_encoder(tokens.input_ids).last_hidden_state.float().contiguous()  # (1, tokens, channels)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"null_prompt": null_prompt}, kept)
+    return null_prompt
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "magicstyle"

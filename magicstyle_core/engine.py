@@ -1,0 +1,285 @@
+"""StyleEngine: the one class that the app and the command line use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+import torch
+from PIL import Image
+from torch import Tensor
+
+from magicstyle_core import images, inversion, rendering
+from magicstyle_core.attention import Features, Layer, choose_layers, recording
+from magicstyle_core.backbone import Backbone
+from magicstyle_core.errors import SettingsError
+from magicstyle_core.features import FeatureBank, Inversion
+from magicstyle_core.preview import fit_rgb_map, linear_preview
+from magicstyle_core.schedule import ddim_timesteps, subset
+from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
+from magicstyle_core.store import FeatureStore
+
+Styles = Inversion | Sequence[tuple[Inversion, float]]
+ImageSource = Image.Image | str | Path | BinaryIO
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One UNet call of an inversion is done."""
+
+    step: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One UNet call of a render is done."""
+
+    step: int
+    total: int
+    image: Image.Image | None  # a preview, or at the last step the picture
+    final: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished render."""
+
+    image: Image.Image
+    seconds: float
+    unet_calls: int
+    settings: FusionSettings
+
+
+class StyleEngine:
+    """Inverts images, keeps their features per session, renders from them. Safe to call from many threads."""
+
+    def __init__(self, backbone: Backbone, budget_bytes: int | None = None) -> None:
+        self.backbone = backbone
+        device_budget, host_budget = _budgets(backbone.device, budget_bytes)
+        self.store = FeatureStore(device=backbone.device, device_budget=device_budget, host_budget=host_budget)
+        self._largest_bank = max(device_budget, host_budget)
+        backbone.free_memory = self._free_device_memory
+        self.messages: list[str] = []
+
+    @classmethod
+    def load(
+        cls, name: str = "mini", *, device: str = "auto", dtype: str = "auto", budget_bytes: int | None = None
+    ) -> StyleEngine:
+        """An engine on "mini", "sd15", a diffusers folder or a hub id.
+
+        Args:
+            device: auto, cpu, cuda or mps.
+            dtype: auto, fp32, bf16 or fp16.
+            budget_bytes: most bytes of stored features in each tier; None = a share of the free memory.
+
+        Raises:
+            ModelError: the model cannot be found or loaded.
+        """
+        return cls(Backbone.load(name, device=device, dtype=dtype), budget_bytes)
+
+    def inverting(
+        self, image: ImageSource, settings: InversionSettings | None = None, *, session: str = "default"
+    ) -> Generator[Progress, None, Inversion]:
+        """Inverts an image step by step; returns at once when the session has it already.
+
+        Raises:
+            ImageError: the picture cannot be used.
+        """
+        settings = settings or InversionSettings()
+        backbone = self.backbone
+        prepared = images.fit(images.open_image(image), settings.size or backbone.size, backbone.multiple)
+        key = f"{images.digest(prepared)}-{settings.steps}-{backbone.name}-{backbone.dtype}"
+        with self.store.single_flight(session, key):
+            known = self.store.get(session, key)
+            if known is not None:
+                return known
+            pixels = images.to_tensor(prepared)  # (1, 3, height, width)
+            latents = backbone.encode(pixels)  # (1, channels, height / multiple, width / multiple)
+            timesteps = ddim_timesteps(settings.steps, backbone.num_train_timesteps)
+            bank = self._empty_bank()
+
+            def keep(step: int, features: Features) -> None:
+                if bank.nbytes <= self._largest_bank:
+                    bank.write(step, features)
+
+            steps = inversion.invert(backbone, latents, timesteps, keep)
+            try:
+                while True:
+                    yield Progress(next(steps), settings.steps)
+            except StopIteration as stop:
+                trajectory, noise = stop.value
+            result = Inversion(
+                key=key,
+                session=session,
+                width=prepared.width,
+                height=prepared.height,
+                timesteps=tuple(timesteps),
+                trajectory=trajectory,
+                noise=noise,
+                rgb_map=fit_rgb_map(trajectory[:1], pixels),
+            )
+            self.store.put(session, key, result)
+            if len(bank.rows) == settings.steps:
+                self.store.put_bank(session, key, bank)
+            return result
+
+    def invert(
+        self, image: ImageSource, settings: InversionSettings | None = None, *, session: str = "default"
+    ) -> Inversion:
+        """The inversion of an image, from the session's store if it is there."""
+        steps = self.inverting(image, settings, session=session)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+    def render(
+        self,
+        content: Inversion,
+        styles: Styles,
+        settings: FusionSettings | None = None,
+        *,
+        mask: Image.Image | None = None,
+        draft: bool = False,
+        preview_every: int = 0,
+    ) -> Iterator[Frame]:
+        """Renders step by step; closing the iterator stops within one UNet call.
+
+        Args:
+            styles: one inversion, or several with positive weights.
+            mask: white = settings.strength, black = settings.outside; resized to the content.
+            draft: render over at most 6 of the stored steps.
+            preview_every: a preview at every so many steps; 0 = the final picture alone.
+
+        Raises:
+            SettingsError: inversions of different steps, a layer that does not exist, more steps than stored.
+        """
+        settings = settings or FusionSettings()
+        weighted = [(styles, 1.0)] if isinstance(styles, Inversion) else list(styles)
+        self._check(content, weighted, settings)
+        layers = choose_layers(self.backbone.layers, settings.layers)
+        steps = min(DRAFT_STEPS if draft else content.steps, settings.steps or content.steps)
+        indices = subset(content.steps, steps)
+        recomputed: dict[str, FeatureBank] = {}
+
+        def features(source: Inversion, step: int) -> Features:
+            bank = self.store.bank(source.session, source.key)
+            if bank is not None:
+                return bank.read(step, self.backbone.device)
+            if source.key not in recomputed:
+                recomputed[source.key] = self._empty_bank()
+            bank = recomputed[source.key]
+            if step not in bank.rows:
+                bank.write(step, self._recompute(source, step))
+            read = bank.read(step, self.backbone.device)
+            if bank.nbytes > self._largest_bank:
+                bank.rows.clear()
+            elif len(bank.rows) == source.steps:
+                self.store.put_bank(source.session, source.key, bank)
+            return read
+
+        strength = self._strength_map(content, settings, mask)
+        run = rendering.render(self.backbone, content, weighted, settings, layers, indices, features, strength)
+        for step in run:
+            if step.step == step.total:
+                yield Frame(step.step, step.total, images.to_image(self.backbone.decode(step.latents)), final=True)
+            elif preview_every and step.step % preview_every == 0:
+                preview = images.to_image(linear_preview(step.x0.cpu(), content.rgb_map))
+                yield Frame(step.step, step.total, preview, final=False)
+            else:
+                yield Frame(step.step, step.total, None, final=False)
+
+    def stylize(
+        self,
+        content: Inversion,
+        styles: Styles,
+        settings: FusionSettings | None = None,
+        *,
+        mask: Image.Image | None = None,
+        draft: bool = False,
+    ) -> Picture:
+        """The finished render of `render`, with what it cost."""
+        settings = settings or FusionSettings()
+        start, calls_before = time.perf_counter(), self.backbone.unet_calls
+        *_, last = self.render(content, styles, settings, mask=mask, draft=draft)
+        assert last.image is not None
+        return Picture(last.image, time.perf_counter() - start, self.backbone.unet_calls - calls_before, settings)
+
+    def decode(self, content: Inversion) -> Image.Image:
+        """The VAE round trip of an inverted image: what the model itself loses."""
+        return images.to_image(self.backbone.decode(content.trajectory[:1].to(self.backbone.device)))
+
+    def layers(self) -> list[Layer]:
+        """Every layer where FFA can apply, in the order of the forward pass."""
+        return self.backbone.layers
+
+    def forget(self, session: str) -> int:
+        """Drops everything stored for a session; returns the bytes freed."""
+        return self.store.drop(session)
+
+    def stats(self) -> dict[str, Any]:
+        """Bytes per tier and session, hits and misses, UNet calls since the start, device and dtype."""
+        return {
+            "model": self.backbone.name,
+            "device": str(self.backbone.device),
+            "dtype": str(self.backbone.dtype).removeprefix("torch."),
+            "unet_calls": self.backbone.unet_calls,
+            "messages": list(self.messages),
+            **self.store.stats(),
+        }
+
+    def _empty_bank(self) -> FeatureBank:
+        dtype = torch.float16 if self.backbone.dtype == torch.float32 else self.backbone.dtype
+        return FeatureBank(dtype, self.backbone.device)
+
+    def _recompute(self, source: Inversion, step: int) -> Features:
+        """The layer inputs at a stored step, by the very UNet call of the inversion."""
+        latents = source.trajectory[step : step + 1].to(self.backbone.device)
+        with self.backbone.lock, recording(self.backbone.unet, self.backbone.layers) as features:
+            self.backbone.noise_pred(latents, source.timesteps[step])
+        return features
+
+    def _check(self, content: Inversion, styles: list[tuple[Inversion, float]], settings: FusionSettings) -> None:
+        if not styles or any(weight <= 0 for _, weight in styles):
+            raise SettingsError("Every style needs a weight above 0; take styles of weight 0 out, keep at least one.")
+        for style, _ in styles:
+            if style.timesteps != content.timesteps:
+                raise SettingsError(
+                    f"Content was inverted with {content.steps} steps, a style with {style.steps}; "
+                    "invert both with the same number."
+                )
+        if settings.steps is not None and settings.steps > content.steps:
+            raise SettingsError(
+                f"{settings.steps} steps are asked for, {content.steps} are stored; invert again with more, or ask for fewer."
+            )
+
+    def _strength_map(self, content: Inversion, settings: FusionSettings, mask: Image.Image | None) -> float | Tensor:
+        if mask is None:
+            return settings.strength
+        rows, columns = content.trajectory.shape[-2:]
+        inside = images.mask_to_tensor(mask, rows, columns).to(self.backbone.device)  # (1, 1, rows, columns)
+        return settings.outside + inside * (settings.strength - settings.outside)
+
+    def _free_device_memory(self) -> bool:
+        """Steps every bank on the device down a tier after it ran out of memory."""
+        message = "The device ran out of memory; stored features moved to host memory."
+        self.messages.append(message)
+        self.store.demote_all()
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
+
+
+def _budgets(device: torch.device, limit: int | None) -> tuple[int, int]:
+    """Most bytes of banks on the device and in host memory: a share of what is free, at most the given limit."""
+    host = psutil.virtual_memory().available // 4
+    on_device = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else host
+    if limit is not None:
+        host, on_device = min(host, limit), min(on_device, limit)
+    return (on_device, host) if device.type == "cuda" else (on_device, 0)

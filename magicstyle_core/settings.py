@@ -1,0 +1,104 @@
+"""What a user can set: two frozen dataclasses and the named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from magicstyle_core.errors import SettingsError
+
+Fusion = Literal["blend", "joint"]
+
+MAX_STRENGTH = 1.5
+MAX_STEPS = 200
+DRAFT_STEPS = 6
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise SettingsError(f"{name} is {value!r}; give a number from {low:g} to {high:g}.")
+
+
+def _check_steps(value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= MAX_STEPS:
+        raise SettingsError(f"steps is {value!r}; give a whole number from 2 to {MAX_STEPS}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionSettings:
+    """How an image is inverted. Changing one of these needs a new inversion."""
+
+    steps: int = 20  # timesteps of the inversion, one UNet call each
+    size: int | None = None  # long side in pixels; None = the size the model was trained at
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+        if self.size is not None and (
+            isinstance(self.size, bool) or not isinstance(self.size, int) or not 64 <= self.size <= 2048
+        ):
+            raise SettingsError(f"size is {self.size!r}; give a whole number of pixels from 64 to 2048.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSettings:
+    """How stored features are fused into a render. Changing these never needs a new inversion."""
+
+    strength: float = 1.0  # 0 = the content image, 1 = the style's attention, above = extrapolated
+    structure: float = 0.3  # share of the content's own query in the attention, 0 to 1
+    colour: float = 0.8  # how far the start latent takes the style's channel statistics, 0 to 1
+    temperature: float = 1.2  # factor on the style's attention logits; higher picks fewer, closer patches
+    fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
+    layers: tuple[str, ...] = ("all",)  # "all", layer names, or dotted prefixes such as "up_blocks.2"
+    start: float = 0.0  # FFA begins at this fraction of the way down
+    end: float = 1.0  # FFA ends at this fraction of the way down
+    steps: int | None = None  # UNet calls; None = every stored step, fewer = a subset of them
+    outside: float = 0.0  # strength outside the mask; unused without a mask
+    seed: int | None = None  # None = the one deterministic result; a number draws a variation of it
+
+    def __post_init__(self) -> None:
+        _check_range("strength", self.strength, 0, MAX_STRENGTH)
+        _check_range("structure", self.structure, 0, 1)
+        _check_range("colour", self.colour, 0, 1)
+        _check_range("temperature", self.temperature, 0.1, 5)
+        _check_range("start", self.start, 0, 1)
+        _check_range("end", self.end, 0, 1)
+        _check_range("outside", self.outside, 0, MAX_STRENGTH)
+        if self.start > self.end:
+            raise SettingsError(f"start ({self.start:g}) lies after end ({self.end:g}); make start the smaller one.")
+        if self.fusion not in get_args(Fusion):
+            raise SettingsError(f"fusion is {self.fusion!r}; give 'blend' or 'joint'.")
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise SettingsError("No layer is chosen; choose at least one, or set strength to 0.")
+        if self.steps is not None:
+            _check_steps(self.steps)
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
+            raise SettingsError(f"seed is {self.seed!r}; give a whole number from 0 up, or none.")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FusionSettings:
+        """Settings from plain values (JSON, PNG text); unknown names raise SettingsError."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise SettingsError(f"Unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+        return cls(**values)
+
+
+def apply_preset(name: str, settings: FusionSettings) -> FusionSettings:
+    """`settings` with the numbers of the named preset, keeping what a preset does not set."""
+    if name not in PRESETS:
+        raise SettingsError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return replace(settings, **PRESETS[name])
+
+
+STYLE_ID_LAYERS = ("up_blocks.2", "up_blocks.3")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "Gentle": dict(strength=0.6, structure=0.6, colour=0.6, temperature=1.2, fusion="blend", layers=("all",), start=0.0, end=1.0),
+    "Painterly": dict(strength=1.0, structure=0.3, colour=0.8, temperature=1.2, fusion="blend", layers=("all",), start=0.0, end=1.0),
+    "Bold": dict(strength=1.4, structure=0.1, colour=1.0, temperature=1.5, fusion="blend", layers=("all",), start=0.0, end=1.0),
+    "StyleID": dict(strength=1.0, structure=0.75, colour=1.0, temperature=1.5, fusion="blend", layers=STYLE_ID_LAYERS, start=0.0, end=1.0),
+    "Colours only": dict(strength=1.0, structure=0.9, colour=1.0, temperature=1.0, fusion="blend", layers=("all",), start=0.0, end=0.5),
+    "Texture only": dict(strength=1.0, structure=0.3, colour=0.0, temperature=1.2, fusion="blend", layers=("all",), start=0.4, end=1.0),
+}

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from tiny_models import write_tiny_sd
+
+from magicstyle_core import StyleEngine
+
+
+@pytest.fixture(scope="session")
+def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd1"), 1)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd2"), 2)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _own_upload_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def engine() -> StyleEngine:
+    """One mini model for the whole run; tests keep apart by session name."""
+    return StyleEngine.load("mini", device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Image.Image:
+    return Image.fromarray(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def painted() -> Image.Image:
+    """A style no photograph has: overlapping strokes in five colours."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:256, 0:256]
+    palette = np.array([(24, 40, 96), (236, 180, 60), (200, 70, 50), (70, 140, 130), (245, 235, 210)])
+    canvas = np.empty((256, 256, 3), np.uint8)
+    canvas[:] = palette[0]
+    for _ in range(1500):
+        x, y, angle = rng.uniform((0, 0, 0), (256, 256, np.pi))
+        along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
+        across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
+        canvas[(abs(along) < 14) & (abs(across) < 3)] = palette[rng.integers(5)]
+    return Image.fromarray(canvas)

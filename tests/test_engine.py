@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
+
+STEPS = 8
+
+
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(np.asarray(a), np.asarray(b)))
+
+
+@pytest.fixture(scope="module")
+def content(engine: StyleEngine, astronaut: Image.Image) -> Inversion:
+    return engine.invert(astronaut, InversionSettings(steps=STEPS), session="test_engine")
+
+
+@pytest.fixture(scope="module")
+def style(engine: StyleEngine, painted: Image.Image) -> Inversion:
+    return engine.invert(painted, InversionSettings(steps=STEPS), session="test_engine")
+
+
+@pytest.mark.parametrize("steps", [8, 20, 50])
+def test_strength_0_is_the_round_trip(engine: StyleEngine, astronaut, painted, steps: int) -> None:
+    settings = InversionSettings(steps=steps, size=128)
+    content = engine.invert(astronaut, settings, session="round trip")
+    style = engine.invert(painted, settings, session="round trip")
+    off = FusionSettings(strength=0, structure=0.4, colour=1, temperature=2, fusion="joint", seed=5)
+    for draft in (False, True):
+        assert psnr(engine.stylize(content, style, off, draft=draft).image, engine.decode(content)) >= 45
+
+
+def test_strength_0_is_the_round_trip_in_bf16(astronaut, painted) -> None:
+    engine = StyleEngine.load("mini", device="cpu", dtype="bf16")
+    settings = InversionSettings(steps=STEPS, size=128)
+    content, style = engine.invert(astronaut, settings), engine.invert(painted, settings)
+    for strength in (0, 1e-6):  # without FFA, and with FFA that adds nothing
+        picture = engine.stylize(content, style, FusionSettings(strength=strength))
+        assert psnr(picture.image, engine.decode(content)) >= 35
+
+
+def test_ffa_that_adds_nothing_is_the_round_trip_too(engine: StyleEngine, content, style) -> None:
+    picture = engine.stylize(content, style, FusionSettings(strength=1e-6, structure=0.5))
+    assert psnr(picture.image, engine.decode(content)) >= 45
+
+
+def test_strength_1_visibly_differs(engine: StyleEngine, content, style) -> None:
+    assert psnr(engine.stylize(content, style, FusionSettings(strength=1)).image, engine.decode(content)) < 25
+
+
+def test_content_as_its_own_style_comes_back(engine: StyleEngine, content) -> None:
+    settings = FusionSettings(strength=1, structure=0, temperature=1)
+    assert psnr(engine.stylize(content, content, settings).image, engine.decode(content)) >= 40
+
+
+def test_what_each_action_costs_in_unet_calls(engine: StyleEngine, astronaut, painted) -> None:
+    def calls(action) -> int:
+        before = engine.backbone.unet_calls
+        action()
+        return engine.backbone.unet_calls - before
+
+    def invert(image) -> Inversion:
+        return engine.invert(image, InversionSettings(steps=10), session="costs")
+
+    assert calls(lambda: [invert(astronaut), invert(painted)]) == 20
+    assert calls(lambda: [invert(astronaut), invert(painted)]) == 0
+    content, style = invert(astronaut), invert(painted)
+    for strength in (0.4, 0.9):
+        settings = FusionSettings(strength=strength)
+        assert calls(lambda: engine.stylize(content, style, settings)) == 10  # noqa: B023
+    assert calls(lambda: engine.stylize(content, style, FusionSettings(steps=7))) == 7
+    assert calls(lambda: engine.stylize(content, style, FusionSettings(), draft=True)) <= 6
+
+
+def test_a_closed_render_stops_within_one_unet_call(engine: StyleEngine, content, style) -> None:
+    frames = engine.render(content, style, FusionSettings())
+    next(frames)
+    before = engine.backbone.unet_calls
+    frames.close()
+    assert engine.backbone.unet_calls == before
+    assert not any(type(module.processor).__module__.startswith("magicstyle") for module in attention(engine))
+
+
+def attention(engine: StyleEngine) -> list[torch.nn.Module]:
+    return [engine.backbone.unet.get_submodule(layer.name) for layer in engine.layers()]
+
+
+def test_frames_count_up_and_previews_resemble_the_picture(engine: StyleEngine, content, style) -> None:
+    frames = list(engine.render(content, style, FusionSettings(), preview_every=3))
+    assert [frame.step for frame in frames] == list(range(1, STEPS + 1))
+    assert [frame.step for frame in frames if frame.image] == [3, 6, 8]
+    assert [frame.final for frame in frames] == [False] * (STEPS - 1) + [True]
+    assert frames[5].image.size == frames[-1].image.size
+    assert psnr(frames[5].image, frames[-1].image) > 15
+
+
+def test_banked_and_recomputed_features_give_the_same_picture(engine: StyleEngine, content, style, astronaut, painted) -> None:
+    poor = StyleEngine(engine.backbone, budget_bytes=0)
+    settings = InversionSettings(steps=STEPS)
+    before = engine.backbone.unet_calls
+    recomputed = poor.stylize(poor.invert(astronaut, settings), poor.invert(painted, settings), FusionSettings())
+    assert engine.backbone.unet_calls - before == 5 * STEPS  # two inversions, then three rows per step
+    assert poor.stats()["bytes"]["device"] == 0
+    assert psnr(recomputed.image, engine.stylize(content, style, FusionSettings()).image) >= 40
+
+
+def test_a_budget_for_one_bank_keeps_one_and_refills(engine: StyleEngine, content, style, astronaut, painted) -> None:
+    bank = engine.store.bank(content.session, content.key)
+    small = StyleEngine(engine.backbone, budget_bytes=int(bank.nbytes * 1.5))
+    settings = InversionSettings(steps=STEPS)
+    pair = small.invert(astronaut, settings), small.invert(painted, settings)
+    assert small.stats()["bytes"]["device"] == bank.nbytes
+    for _ in range(2):
+        picture = small.stylize(*pair, FusionSettings())
+        assert psnr(picture.image, engine.stylize(content, style, FusionSettings()).image) >= 40
+        assert small.stats()["bytes"]["device"] <= bank.nbytes * 1.5
+
+
+def test_bytes_per_image_against_stored_query_key_value(engine: StyleEngine, content) -> None:
+    bank = engine.store.bank(content.session, content.key)
+    qkv = 3 * sum(shape.numel() for shape in bank.shapes.values()) * STEPS
+    assert bank.nbytes <= 0.36 * qkv * bank.dtype.itemsize  # at the same precision
+    assert bank.nbytes + content.nbytes <= 0.36 * qkv * engine.backbone.dtype.itemsize  # all there is, as they come
+
+
+def test_a_session_forgotten_during_a_render_still_ends_well(engine: StyleEngine, astronaut, painted) -> None:
+    settings = InversionSettings(steps=4, size=128)
+    content, style = (engine.invert(image, settings, session="gone") for image in (astronaut, painted))
+    expected = engine.stylize(content, style).image
+    frames = engine.render(content, style)
+    next(frames)
+    assert engine.forget("gone") > 0
+    *_, last = frames
+    assert psnr(last.image, expected) >= 40
+    assert "gone" not in engine.stats()["sessions"]
+
+
+def test_sessions_render_side_by_side(engine: StyleEngine, content, style) -> None:
+    expected = {strength: engine.stylize(content, style, FusionSettings(strength=strength)).image for strength in (0.3, 1)}
+    got = {}
+    threads = [
+        threading.Thread(
+            target=lambda s: got.__setitem__(s, engine.stylize(content, style, FusionSettings(strength=s)).image),
+            args=(strength,),
+        )
+        for strength in expected
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for strength, picture in expected.items():
+        assert psnr(got[strength], picture) >= 60
+
+
+def test_out_of_memory_steps_down_and_gives_the_same_picture(engine: StyleEngine, content, style, astronaut, painted) -> None:
+    own = StyleEngine(engine.backbone, budget_bytes=None)
+    settings = InversionSettings(steps=STEPS)
+    pair = own.invert(astronaut, settings), own.invert(painted, settings)
+    raised = []
+
+    def run_out(module, arguments) -> None:
+        if not raised:
+            raised.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory, raised by the test")
+
+    hook = engine.backbone.unet.register_forward_pre_hook(run_out)
+    try:
+        picture = own.stylize(*pair, FusionSettings())
+    finally:
+        hook.remove()
+        engine.backbone.free_memory = engine._free_device_memory
+    assert raised
+    assert psnr(picture.image, engine.stylize(content, style, FusionSettings()).image) >= 40
+    assert own.stats()["bytes"]["device"] == 0 or own.stats()["messages"]
+    assert any("out of memory" in message for message in own.stats()["messages"])
+
+
+def test_a_mask_keeps_the_rest(engine: StyleEngine, content, style) -> None:
+    mask = Image.new("L", (100, 100), 0)
+    mask.paste(255, (0, 0, 50, 100))
+    plain = np.asarray(engine.decode(content), float)
+    masked = engine.stylize(content, style, FusionSettings(colour=0.5), mask=mask).image
+    change = np.abs(np.asarray(masked, float) - plain).mean(axis=(0, 2))
+    half = len(change) // 2
+    assert change[: half - 16].mean() > 3 * change[half + 16 :].mean()
+
+
+def test_a_seed_varies_the_picture_and_repeats(engine: StyleEngine, content, style) -> None:
+    one, again, other = (engine.stylize(content, style, FusionSettings(seed=seed)).image for seed in (1, 1, 2))
+    assert one.tobytes() == again.tobytes()
+    assert one.tobytes() != other.tobytes()
+    assert psnr(one, other) > 12
+
+
+def test_aspect_ratio_is_kept(engine: StyleEngine, style, painted) -> None:
+    wide = Image.effect_mandelbrot((300, 120), (-2, -1, 1, 1), 50).convert("RGB")
+    content = engine.invert(wide, InversionSettings(steps=STEPS), session="wide")
+    picture = engine.stylize(content, style).image
+    assert (content.width, content.height) == picture.size
+    assert abs(picture.width / picture.height - 2.5) < 0.1
+
+
+def test_wrong_requests_say_what_to_do(engine: StyleEngine, content, style, painted) -> None:
+    other = engine.invert(painted, InversionSettings(steps=5), session="other steps")
+    with pytest.raises(SettingsError, match="invert both with the same number"):
+        next(engine.render(content, other))
+    with pytest.raises(SettingsError, match="matches nothing"):
+        next(engine.render(content, style, FusionSettings(layers=("up_blocks.7",))))
+    with pytest.raises(SettingsError, match="30 steps are asked for, 8 are stored"):
+        next(engine.render(content, style, FusionSettings(steps=30)))
+    with pytest.raises(SettingsError, match="weight above 0"):
+        next(engine.render(content, [(style, 0.0)]))
+
+
+def test_the_same_pixels_are_the_same_inversion_whatever_the_file(engine: StyleEngine, painted, tmp_path: Path) -> None:
+    for name in ("a.png", "b.bmp"):
+        painted.save(tmp_path / name)
+    settings = InversionSettings(steps=4, size=64)
+    first = engine.invert(tmp_path / "a.png", settings, session="files")
+    before = engine.backbone.unet_calls
+    assert engine.invert(tmp_path / "b.bmp", settings, session="files") is first
+    assert engine.backbone.unet_calls == before
+    assert engine.invert(painted, replace(settings, steps=5), session="files").steps == 5
+    assert engine.backbone.unet_calls == before + 5

@@ -1,0 +1,65 @@
+"""Writes diffusers folders with the real Stable Diffusion classes at tiny sizes and random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+TEXT_CHANNELS = 32
+
+
+def write_tiny_sd(folder: Path, version: Literal[1, 2]) -> Path:
+    """A pipeline folder in the layout of SD 1.x (epsilon, PNDM, 8 heads) or SD 2.x (v prediction, DDIM, heads by dim)."""
+    torch.manual_seed(version)
+    heads = 4 if version == 1 else (2, 4, 8, 8)
+    UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32, 64, 64),
+        layers_per_block=1,
+        cross_attention_dim=TEXT_CHANNELS,
+        attention_head_dim=heads,
+        use_linear_projection=version == 2,
+        norm_num_groups=8,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 16, 16, 16),
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=64,
+    ).save_pretrained(folder / "vae")
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    if version == 1:
+        PNDMScheduler(**betas, skip_prk_steps=True).save_pretrained(folder / "scheduler")
+    else:
+        DDIMScheduler(**betas, prediction_type="v_prediction").save_pretrained(folder / "scheduler")
+    _write_tokenizer(folder / "tokenizer")
+    config = CLIPTextConfig(
+        vocab_size=len(json.loads((folder / "tokenizer/vocab.json").read_text())),
+        hidden_size=TEXT_CHANNELS,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        bos_token_id=52,
+        eos_token_id=53,
+    )
+    CLIPTextModel(config).save_pretrained(folder / "text_encoder")
+    return folder
+
+
+def _write_tokenizer(folder: Path) -> None:
+    """A real CLIPTokenizer with a vocabulary of single letters."""
+    folder.mkdir(parents=True)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+    tokenizer.save_pretrained(folder)
