@@ -1,0 +1,1 @@
+"""The embedded model: its procedural data and its training recipe."""
