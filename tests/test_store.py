@@ -31,7 +31,9 @@ class FullDevice(Bank):
 
 
 def make_bank(nbytes: int, device: torch.device = GPU, kind: type[FeatureBank] = Bank) -> FeatureBank:
-    return kind(torch.uint8, device, {}, {0: torch.zeros(nbytes, dtype=torch.uint8)})
+    bank = FeatureBank(torch.uint8, CPU)
+    bank.write(0, {"layer": torch.zeros(1, nbytes, 1)})
+    return kind(bank.dtype, device, bank.shapes, bank.rows)
 
 
 def inversion(session: str, key: str, nbytes: int = 40) -> Inversion:
@@ -171,17 +173,20 @@ def test_on_a_cpu_there_is_one_tier() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_real_banks_move_between_device_and_pinned_memory() -> None:
     kept = FeatureStore(device=GPU, device_budget=64, host_budget=64)
-    row = torch.arange(64, dtype=torch.uint8)
+    features = {"layer": torch.arange(64.0)[None, :, None]}  # (1, tokens, channels)
     for key in "pq":
         kept.put("a", key, inversion("a", key))
-        kept.put_bank("a", key, FeatureBank(torch.uint8, CPU, {}, {7: row}))
+        bank = FeatureBank(torch.uint8, CPU)
+        bank.write(0, features)
+        kept.put_bank("a", key, bank)
     low, high = kept.bank("a", "p"), kept.bank("a", "q")
     assert low is not None
     assert high is not None
     assert (low.device.type, high.device.type) == ("cpu", "cuda")
-    assert low.rows[7].is_pinned()
-    assert torch.equal(low.rows[7], row)
-    assert torch.equal(high.rows[7].cpu(), row)
+    stored = low.unpack(low.fetch(0, CPU))["layer"]
+    assert stored.is_pinned()
+    assert torch.equal(stored.float(), features["layer"])
+    assert torch.equal(high.unpack(high.fetch(0, CPU))["layer"], stored)
 
 
 def test_sessions_do_not_see_each_other_but_all_see_the_shared() -> None:
