@@ -9,7 +9,7 @@ equation of arXiv 2409.08156 is not public to us.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.settings import Fusion
 
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]  # query, key, value, bias, scale
 Features = Mapping[str, Tensor]  # layer name -> input of that layer, (1, tokens, channels)
 
 # A joint softmax at even odds hardly lets the style in: the content's own keys fit its queries far
@@ -29,6 +30,30 @@ Features = Mapping[str, Tensor]  # layer name -> input of that layer, (1, tokens
 JOINT_OFFSET = 3.0
 JOINT_SLOPE = 2.0
 JOINT_LIMIT = 30.0  # |log-odds| at strength 0 and from strength 1 up: all content, all style
+
+
+def sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """softmax(scale Q K' + bias) V by PyTorch's fused kernel; (batch, heads, tokens, dim)."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+
+def probed_xformers(device: torch.device, dtype: torch.dtype) -> Attend:
+    """The same by xformers, after one small call has shown that it runs on this device.
+
+    Raises:
+        ImportError, NotImplementedError, RuntimeError or ValueError: it does not.
+    """
+    from xformers.ops import memory_efficient_attention
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+        query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))  # (batch, tokens, heads, dim)
+        if bias is not None:
+            bias = bias.expand(query.shape[0], query.shape[2], query.shape[1], key.shape[1])
+        return memory_efficient_attention(query, key, value, attn_bias=bias, scale=scale).transpose(1, 2)
+
+    probe = torch.ones(1, 1, 8, 8, device=device, dtype=dtype)
+    attend(probe, probe, probe, None, 1.0)
+    return attend
 
 
 def feature_fusion_attention(
@@ -44,6 +69,7 @@ def feature_fusion_attention(
     temperature: float = 1.0,
     fusion: Fusion = "blend",
     style_bias: Tensor | None = None,
+    attend: Attend = sdpa,
 ) -> Tensor:
     """Attention of the target over content and style features.
 
@@ -59,6 +85,7 @@ def feature_fusion_attention(
         strength: a number, or (batch, 1, tokens, 1) to set it per query.
         structure: a number, or (batch, 1, 1, 1).
         style_bias: (style_tokens,), added to the style's logits (log weights of several styles).
+        attend: the attention kernel.
 
     Returns:
         (batch, heads, tokens, dim).
@@ -66,10 +93,12 @@ def feature_fusion_attention(
     query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
     scale = 1 / math.sqrt(query.shape[-1])
     if fusion == "joint":
-        return _joint_attention(query * scale, key_c, value_c, key_s * temperature, value_s, strength, style_bias)
+        return _joint_attention(
+            query * scale, key_c, value_c, key_s * temperature, value_s, strength, style_bias, attend
+        )
     bias = None if style_bias is None else style_bias.to(query.dtype).expand(1, 1, query.shape[2], -1)
-    out_c = F.scaled_dot_product_attention(query, key_c, value_c, scale=scale)
-    out_s = F.scaled_dot_product_attention(query, key_s, value_s, attn_mask=bias, scale=temperature * scale)
+    out_c = attend(query, key_c, value_c, None, scale)
+    out_s = attend(query, key_s, value_s, bias, temperature * scale)
     return out_c + strength * (out_s - out_c)
 
 
@@ -81,6 +110,7 @@ def _joint_attention(
     value_s: Tensor,
     strength: float | Tensor,
     style_bias: Tensor | None,
+    attend: Attend,
 ) -> Tensor:
     """One softmax over content and style keys; `query` and `key_s` come scaled.
 
@@ -91,14 +121,14 @@ def _joint_attention(
     log_odds = JOINT_OFFSET + JOINT_SLOPE * torch.logit(strength.clamp(0, 1))
     log_odds = torch.where(strength <= 0, -JOINT_LIMIT, torch.where(strength >= 1, JOINT_LIMIT, log_odds))
     log_odds = log_odds.clamp(-JOINT_LIMIT, JOINT_LIMIT).to(query.dtype)
-    per_query = torch.stack(
-        [log_odds.expand_as(query[..., :1]), torch.ones_like(query[..., :1])], dim=-1
-    ).flatten(-2)  # (batch, heads, tokens, 2)
+    per_query = torch.stack([log_odds.expand_as(query[..., :1]), torch.ones_like(query[..., :1])], dim=-1).flatten(
+        -2
+    )  # (batch, heads, tokens, 2)
     bias = torch.zeros(key_s.shape[2], device=query.device) if style_bias is None else style_bias
     per_key_s = torch.stack([torch.ones_like(bias), bias], dim=-1).to(query.dtype)  # (style_tokens, 2)
     query = torch.cat([query, per_query], dim=-1)  # (batch, heads, tokens, dim + 2)
     key = torch.cat([F.pad(key_c, (0, 2)), torch.cat([key_s, per_key_s.expand(*key_s.shape[:3], 2)], dim=-1)], dim=2)
-    return F.scaled_dot_product_attention(query, key, torch.cat([value_c, value_s], dim=2), scale=1.0)
+    return attend(query, key, torch.cat([value_c, value_s], dim=2), None, 1.0)
 
 
 @dataclass(frozen=True)
@@ -180,6 +210,7 @@ class FusionInputs:
     structure: float
     temperature: float
     fusion: Fusion
+    attend: Attend = sdpa
 
     def strength_at(self, rows: int, columns: int) -> float | Tensor:
         """Strength per query of a layer: (1, 1, rows * columns, 1), or the one number."""
@@ -224,6 +255,7 @@ class _Fuse:
             temperature=self.inputs.temperature,
             fusion=self.inputs.fusion,
             style_bias=self._style_bias(styles),
+            attend=self.inputs.attend,
         )  # (1, heads, tokens, dim)
         out = fused.transpose(1, 2).flatten(2)  # (1, tokens, channels)
         return attn.to_out[1](attn.to_out[0](out))

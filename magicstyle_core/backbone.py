@@ -17,13 +17,13 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderTiny, DDIMScheduler, ModelMixin, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from magicstyle_core.attention import self_attention_layers
+from magicstyle_core.attention import Attend, probed_xformers, sdpa, self_attention_layers
 from magicstyle_core.errors import ModelError
 from magicstyle_core.schedule import to_noise_pred
 
@@ -46,12 +46,16 @@ class Backbone:
         self,
         name: str,
         unet: UNet2DConditionModel,
-        vae: torch.nn.Module,
+        vae: ModelMixin,
         scheduler: DDIMScheduler,
         null_prompt: Tensor,
         device: torch.device,
+        preview_vae: AutoencoderTiny | None = None,
     ) -> None:
         self.name = name
+        self.messages: list[str] = []  # what the user should know: a fallback, memory that ran out
+        self.attend: Attend = sdpa
+        self.preview_vae = None if preview_vae is None else preview_vae.to(device)
         self.device, self.dtype = device, unet.dtype
         self.unet = unet.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
         self.vae = vae.requires_grad_(False).eval().to(device)
@@ -67,19 +71,30 @@ class Backbone:
         self.final_alpha_cumprod = scheduler.final_alpha_cumprod.to(device)
         self.num_train_timesteps = scheduler.config.num_train_timesteps
         self.layers = self_attention_layers(unet)
-        self.multiple = 2 ** (len(vae.config.get("block_out_channels", vae.config.get("encoder_block_out_channels"))) - 1)
+        channels = vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels
+        self.multiple = 2 ** (len(channels) - 1)  # pixels of the image side per latent
         self.size = unet.config.sample_size * self.multiple
         self.unet_calls = 0
         self.lock = threading.Lock()
         self.free_memory: Callable[[], bool] = lambda: False
 
     @classmethod
-    def load(cls, name: str, *, device: str = "auto", dtype: str = "auto") -> Backbone:
+    def load(
+        cls,
+        name: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "sdpa",
+        preview_vae: str | None = None,
+    ) -> Backbone:
         """Loads "mini", "sd15", a diffusers folder or a hub id.
 
         Args:
             device: auto, cpu, cuda or mps.
             dtype: auto, fp32, bf16 or fp16.
+            attention: sdpa, or xformers; where that does not run, a message says so and sdpa is used.
+            preview_vae: folder or hub id of an AutoencoderTiny that decodes previews.
 
         Raises:
             ModelError: not found, not cached and no network, or not a model of this layout.
@@ -99,7 +114,20 @@ class Backbone:
                 f"{name} is not a Stable Diffusion 1.x or 2.x model in diffusers layout ({error}). "
                 "Expected the folders unet, vae, scheduler, and tokenizer with text_encoder."
             ) from error
-        return cls(name, unet, vae, scheduler, null_prompt, chosen_device)
+        backbone = cls(
+            name, unet, vae, scheduler, null_prompt, chosen_device, _load_preview_vae(preview_vae, chosen_dtype)
+        )
+        if attention not in ("sdpa", "xformers"):
+            raise ModelError(f"Attention is {attention!r}; give sdpa or xformers.")
+        if attention == "xformers":
+            try:
+                backbone.attend = probed_xformers(chosen_device, chosen_dtype)
+            except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[0]
+                backbone.messages.append(
+                    f"xformers does not run on this device ({reason}); PyTorch's attention is used."
+                )
+        return backbone
 
     def alpha_cumprod(self, timestep: int) -> Tensor:
         return self.alphas_cumprod[timestep]
@@ -118,7 +146,9 @@ class Backbone:
                 raise ModelError("The device is out of memory; choose a smaller size or fewer styles.") from None
             noise_pred = self._unet(latents, timestep)
         if not noise_pred.isfinite().all() and self.dtype != torch.float32:
-            logger.warning("%s gave values that are not finite in %s; it runs in fp32 from now on.", self.name, self.dtype)
+            message = f"{self.name} gave values that are not finite in {self.dtype}; it runs in fp32 from now on."
+            logger.warning(message)
+            self.messages.append(message)
             self.dtype = torch.float32
             self.unet.to(torch.float32)
             self.vae.to(torch.float32)
@@ -151,6 +181,23 @@ class Backbone:
         scaled = latents / self.vae.config.scaling_factor + shift
         return self.vae.decode(scaled.to(self.device, self.dtype)).sample.float()
 
+    @torch.no_grad()
+    def preview(self, latents: Tensor) -> Tensor:
+        """fp32 latents to pixels by the small decoder, shapes as in `decode`."""
+        assert self.preview_vae is not None
+        return self.preview_vae.decode(latents.to(self.device, self.preview_vae.dtype)).sample.float().clamp(-1, 1)
+
+
+def _load_preview_vae(name: str | None, dtype: torch.dtype) -> AutoencoderTiny | None:
+    if name is None:
+        return None
+    try:
+        return AutoencoderTiny.from_pretrained(name, torch_dtype=dtype).requires_grad_(False).eval()
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{name} is no AutoencoderTiny that can be loaded ({error}); leave the preview VAE out."
+        ) from error
+
 
 def _find(name: str) -> Path:
     """The folder of a model: a path, the cached copy of a hub id, or its download."""
@@ -162,7 +209,11 @@ def _find(name: str) -> Path:
     wanted = [f"{part}/*" for part in ("unet", "vae", "scheduler", "tokenizer", "text_encoder")]
     patterns = [w + end for w in wanted for end in (".json", ".txt")] + [
         f"{part}/{stem}.safetensors"
-        for part, stem in (("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model"))
+        for part, stem in (
+            ("unet", "diffusion_pytorch_model"),
+            ("vae", "diffusion_pytorch_model"),
+            ("text_encoder", "model"),
+        )
     ]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))

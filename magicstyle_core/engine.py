@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from magicstyle_core import images, inversion, rendering
-from magicstyle_core.attention import Features, Layer, choose_layers, recording
+from magicstyle_core.attention import Features, Layer, choose_layers
 from magicstyle_core.backbone import Backbone
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.features import FeatureBank, Inversion
 from magicstyle_core.preview import fit_rgb_map, linear_preview
+from magicstyle_core.reading import FeatureReader
 from magicstyle_core.schedule import ddim_timesteps, subset
 from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
 from magicstyle_core.store import FeatureStore
@@ -58,29 +59,41 @@ class Picture:
 class StyleEngine:
     """Inverts images, keeps their features per session, renders from them. Safe to call from many threads."""
 
-    def __init__(self, backbone: Backbone, budget_bytes: int | None = None) -> None:
+    def __init__(self, backbone: Backbone, *, budget_bytes: int | None = None, eight_bit: bool = False) -> None:
         self.backbone = backbone
+        self._eight_bit = eight_bit
         device_budget, host_budget = _budgets(backbone.device, budget_bytes)
         self.store = FeatureStore(device=backbone.device, device_budget=device_budget, host_budget=host_budget)
         self._largest_bank = max(device_budget, host_budget)
         backbone.free_memory = self._free_device_memory
-        self.messages: list[str] = []
 
     @classmethod
     def load(
-        cls, name: str = "mini", *, device: str = "auto", dtype: str = "auto", budget_bytes: int | None = None
+        cls,
+        name: str = "mini",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "sdpa",
+        preview_vae: str | None = None,
+        budget_bytes: int | None = None,
+        eight_bit: bool = False,
     ) -> StyleEngine:
         """An engine on "mini", "sd15", a diffusers folder or a hub id.
 
         Args:
             device: auto, cpu, cuda or mps.
             dtype: auto, fp32, bf16 or fp16.
+            attention: sdpa, or xformers where it runs.
+            preview_vae: folder or hub id of an AutoencoderTiny for previews; None = a linear map, no download.
             budget_bytes: most bytes of stored features in each tier; None = a share of the free memory.
+            eight_bit: store features in 8 bits instead of 16.
 
         Raises:
             ModelError: the model cannot be found or loaded.
         """
-        return cls(Backbone.load(name, device=device, dtype=dtype), budget_bytes)
+        backbone = Backbone.load(name, device=device, dtype=dtype, attention=attention, preview_vae=preview_vae)
+        return cls(backbone, budget_bytes=budget_bytes, eight_bit=eight_bit)
 
     def inverting(
         self, image: ImageSource, settings: InversionSettings | None = None, *, session: str = "default"
@@ -101,7 +114,7 @@ class StyleEngine:
             pixels = images.to_tensor(prepared)  # (1, 3, height, width)
             latents = backbone.encode(pixels)  # (1, channels, height / multiple, width / multiple)
             timesteps = ddim_timesteps(settings.steps, backbone.num_train_timesteps)
-            bank = self._empty_bank()
+            bank = self._new_bank()
 
             def keep(step: int, features: Features) -> None:
                 if bank.nbytes <= self._largest_bank:
@@ -166,32 +179,14 @@ class StyleEngine:
         layers = choose_layers(self.backbone.layers, settings.layers)
         steps = min(DRAFT_STEPS if draft else content.steps, settings.steps or content.steps)
         indices = subset(content.steps, steps)
-        recomputed: dict[str, FeatureBank] = {}
-
-        def features(source: Inversion, step: int) -> Features:
-            bank = self.store.bank(source.session, source.key)
-            if bank is not None:
-                return bank.read(step, self.backbone.device)
-            if source.key not in recomputed:
-                recomputed[source.key] = self._empty_bank()
-            bank = recomputed[source.key]
-            if step not in bank.rows:
-                bank.write(step, self._recompute(source, step))
-            read = bank.read(step, self.backbone.device)
-            if bank.nbytes > self._largest_bank:
-                bank.rows.clear()
-            elif len(bank.rows) == source.steps:
-                self.store.put_bank(source.session, source.key, bank)
-            return read
-
+        features = FeatureReader(self.backbone, self.store, indices, self._new_bank, self._largest_bank)
         strength = self._strength_map(content, settings, mask)
         run = rendering.render(self.backbone, content, weighted, settings, layers, indices, features, strength)
         for step in run:
             if step.step == step.total:
                 yield Frame(step.step, step.total, images.to_image(self.backbone.decode(step.latents)), final=True)
             elif preview_every and step.step % preview_every == 0:
-                preview = images.to_image(linear_preview(step.x0.cpu(), content.rgb_map))
-                yield Frame(step.step, step.total, preview, final=False)
+                yield Frame(step.step, step.total, self._preview(step.x0, content), final=False)
             else:
                 yield Frame(step.step, step.total, None, final=False)
 
@@ -230,20 +225,18 @@ class StyleEngine:
             "device": str(self.backbone.device),
             "dtype": str(self.backbone.dtype).removeprefix("torch."),
             "unet_calls": self.backbone.unet_calls,
-            "messages": list(self.messages),
+            "messages": list(self.backbone.messages),
             **self.store.stats(),
         }
 
-    def _empty_bank(self) -> FeatureBank:
-        dtype = torch.float16 if self.backbone.dtype == torch.float32 else self.backbone.dtype
-        return FeatureBank(dtype, self.backbone.device)
+    def _preview(self, x0: Tensor, content: Inversion) -> Image.Image:
+        if self.backbone.preview_vae is not None:
+            return images.to_image(self.backbone.preview(x0))
+        return images.to_image(linear_preview(x0.cpu(), content.rgb_map))
 
-    def _recompute(self, source: Inversion, step: int) -> Features:
-        """The layer inputs at a stored step, by the very UNet call of the inversion."""
-        latents = source.trajectory[step : step + 1].to(self.backbone.device)
-        with self.backbone.lock, recording(self.backbone.unet, self.backbone.layers) as features:
-            self.backbone.noise_pred(latents, source.timesteps[step])
-        return features
+    def _new_bank(self) -> FeatureBank:
+        half = torch.float16 if self.backbone.dtype == torch.float32 else self.backbone.dtype
+        return FeatureBank(torch.int8 if self._eight_bit else half, self.backbone.device)
 
     def _check(self, content: Inversion, styles: list[tuple[Inversion, float]], settings: FusionSettings) -> None:
         if not styles or any(weight <= 0 for _, weight in styles):
@@ -256,7 +249,8 @@ class StyleEngine:
                 )
         if settings.steps is not None and settings.steps > content.steps:
             raise SettingsError(
-                f"{settings.steps} steps are asked for, {content.steps} are stored; invert again with more, or ask for fewer."
+                f"{settings.steps} steps are asked for, {content.steps} are stored; "
+                "invert again with more, or ask for fewer."
             )
 
     def _strength_map(self, content: Inversion, settings: FusionSettings, mask: Image.Image | None) -> float | Tensor:
@@ -268,8 +262,7 @@ class StyleEngine:
 
     def _free_device_memory(self) -> bool:
         """Steps every bank on the device down a tier after it ran out of memory."""
-        message = "The device ran out of memory; stored features moved to host memory."
-        self.messages.append(message)
+        self.backbone.messages.append("The device ran out of memory; stored features moved to host memory.")
         self.store.demote_all()
         if self.backbone.device.type == "cuda":
             torch.cuda.empty_cache()

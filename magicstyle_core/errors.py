@@ -1,10 +1,10 @@
 """Every error a user can meet. The message is written for that user: what is wrong, what to do.
 
-    MagicStyleError
-    ├── ImageError      the picture cannot be read or used
-    ├── SettingsError   a setting is outside what it may be
-    ├── ModelError      a model cannot be found, loaded or run
-    └── MetadataError   a PNG carries no settings, or settings of another kind
+MagicStyleError
+├── ImageError      the picture cannot be read or used
+├── SettingsError   a setting is outside what it may be
+├── ModelError      a model cannot be found, loaded or run
+└── MetadataError   a PNG carries no settings, or settings of another kind
 """
 
 

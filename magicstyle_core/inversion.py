@@ -36,6 +36,8 @@ def invert(
         trajectory.append(latents.cpu())
         noise.append(noise_pred.cpu())
         if i + 1 < len(timesteps):
-            latents = move(latents, noise_pred, backbone.alpha_cumprod(timestep), backbone.alpha_cumprod(timesteps[i + 1]))
+            latents = move(
+                latents, noise_pred, backbone.alpha_cumprod(timestep), backbone.alpha_cumprod(timesteps[i + 1])
+            )
         yield i + 1
     return torch.cat(trajectory), torch.cat(noise)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +56,7 @@ def render(
     for step, i in enumerate(indices, 1):
         way_down = 1 - i / (content.steps - 1)
         if off or not settings.start <= way_down <= settings.end:
-            attention = nullcontext()
+            attention: AbstractContextManager[None] = nullcontext()
         else:
             inputs = FusionInputs(
                 features(content, i),
@@ -66,8 +66,9 @@ def render(
                 settings.structure,
                 settings.temperature,
                 settings.fusion,
+                backbone.attend,
             )
-            attention = fusing(backbone.unet, layers, inputs, tuple(latents.shape[-2:]))
+            attention = fusing(backbone.unet, layers, inputs, (latents.shape[2], latents.shape[3]))
         with backbone.lock, attention:
             noise_pred = backbone.noise_pred(latents, content.timesteps[i])  # (1, channels, height, width)
         alpha = backbone.alpha_cumprod(content.timesteps[i])

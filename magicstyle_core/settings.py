@@ -85,20 +85,26 @@ class FusionSettings:
         return cls(**values)
 
 
+PRESET_FIELDS = ("strength", "structure", "colour", "temperature", "fusion", "layers", "start", "end")
+
+
+def _preset(**changes: Any) -> dict[str, Any]:
+    settings = FusionSettings(**changes)
+    return {name: getattr(settings, name) for name in PRESET_FIELDS}
+
+
+PRESETS = {
+    "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
+    "Painterly": _preset(),
+    "Bold": _preset(strength=1.4, structure=0.1, colour=1.0, temperature=1.5),
+    "StyleID": _preset(structure=0.75, colour=1.0, temperature=1.5, layers=("up_blocks.2", "up_blocks.3")),
+    "Colours only": _preset(structure=0.9, colour=1.0, temperature=1.0, end=0.5),
+    "Texture only": _preset(colour=0.0, start=0.4),
+}
+
+
 def apply_preset(name: str, settings: FusionSettings) -> FusionSettings:
-    """`settings` with the numbers of the named preset, keeping what a preset does not set."""
+    """`settings` with the numbers of the named preset; steps, the strength outside the mask and the seed stay."""
     if name not in PRESETS:
         raise SettingsError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
     return replace(settings, **PRESETS[name])
-
-
-STYLE_ID_LAYERS = ("up_blocks.2", "up_blocks.3")
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "Gentle": dict(strength=0.6, structure=0.6, colour=0.6, temperature=1.2, fusion="blend", layers=("all",), start=0.0, end=1.0),
-    "Painterly": dict(strength=1.0, structure=0.3, colour=0.8, temperature=1.2, fusion="blend", layers=("all",), start=0.0, end=1.0),
-    "Bold": dict(strength=1.4, structure=0.1, colour=1.0, temperature=1.5, fusion="blend", layers=("all",), start=0.0, end=1.0),
-    "StyleID": dict(strength=1.0, structure=0.75, colour=1.0, temperature=1.5, fusion="blend", layers=STYLE_ID_LAYERS, start=0.0, end=1.0),
-    "Colours only": dict(strength=1.0, structure=0.9, colour=1.0, temperature=1.0, fusion="blend", layers=("all",), start=0.0, end=0.5),
-    "Texture only": dict(strength=1.0, structure=0.3, colour=0.0, temperature=1.2, fusion="blend", layers=("all",), start=0.4, end=1.0),
-}

@@ -77,7 +77,16 @@ def test_joint_meets_blend_at_the_ends(strength: float, side: str) -> None:
     query, query_c, key_c, value_c = features(1, 2, 12, 8, count=4)
     key_s, value_s = features(1, 2, 20, 8, count=2, seed=1)
     out = feature_fusion_attention(
-        query, query_c, key_c, value_c, key_s, value_s, strength=strength, structure=0.0, temperature=1.3, fusion="joint"
+        query,
+        query_c,
+        key_c,
+        value_c,
+        key_s,
+        value_s,
+        strength=strength,
+        structure=0.0,
+        temperature=1.3,
+        fusion="joint",
     )
     ends = {
         "content": explicit_attention(query, key_c, value_c),
@@ -121,7 +130,15 @@ def test_layers_come_in_the_order_of_the_forward_pass(unet: UNet2DConditionModel
     with recording(unet, layers) as recorded:
         call(unet)
     assert [layer.name for layer in layers] == list(recorded)
-    assert [layer.label for layer in layers] == ["down 0.0", "down 1.0", "mid 0", "up 0.0", "up 0.1", "up 1.0", "up 1.1"]
+    assert [layer.label for layer in layers] == [
+        "down 0.0",
+        "down 1.0",
+        "mid 0",
+        "up 0.0",
+        "up 0.1",
+        "up 1.0",
+        "up 1.1",
+    ]
     for layer in layers:
         rows, columns = layer.size(8, 8)
         assert recorded[layer.name].shape[1] == rows * columns
@@ -152,7 +169,9 @@ def test_an_exception_inside_leaves_the_unet_as_before(unet: UNet2DConditionMode
     with recording(unet, layers) as recorded:
         call(unet)
     installed = (
-        recording(unet, layers) if context == "recording" else fusing(unet, layers, fusion_inputs(recorded, [recorded]), (8, 8))
+        recording(unet, layers)
+        if context == "recording"
+        else fusing(unet, layers, fusion_inputs(recorded, [recorded]), (8, 8))
     )
     with pytest.raises(ZeroDivisionError), installed:
         assert unet.attn_processors != processors

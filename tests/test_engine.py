@@ -104,7 +104,9 @@ def test_frames_count_up_and_previews_resemble_the_picture(engine: StyleEngine, 
     assert psnr(frames[5].image, frames[-1].image) > 15
 
 
-def test_banked_and_recomputed_features_give_the_same_picture(engine: StyleEngine, content, style, astronaut, painted) -> None:
+def test_banked_and_recomputed_features_give_the_same_picture(
+    engine: StyleEngine, content, style, astronaut, painted
+) -> None:
     poor = StyleEngine(engine.backbone, budget_bytes=0)
     settings = InversionSettings(steps=STEPS)
     before = engine.backbone.unet_calls
@@ -146,7 +148,9 @@ def test_a_session_forgotten_during_a_render_still_ends_well(engine: StyleEngine
 
 
 def test_sessions_render_side_by_side(engine: StyleEngine, content, style) -> None:
-    expected = {strength: engine.stylize(content, style, FusionSettings(strength=strength)).image for strength in (0.3, 1)}
+    expected = {
+        strength: engine.stylize(content, style, FusionSettings(strength=strength)).image for strength in (0.3, 1)
+    }
     got = {}
     threads = [
         threading.Thread(
@@ -163,7 +167,9 @@ def test_sessions_render_side_by_side(engine: StyleEngine, content, style) -> No
         assert psnr(got[strength], picture) >= 60
 
 
-def test_out_of_memory_steps_down_and_gives_the_same_picture(engine: StyleEngine, content, style, astronaut, painted) -> None:
+def test_out_of_memory_steps_down_and_gives_the_same_picture(
+    engine: StyleEngine, content, style, astronaut, painted
+) -> None:
     own = StyleEngine(engine.backbone, budget_bytes=None)
     settings = InversionSettings(steps=STEPS)
     pair = own.invert(astronaut, settings), own.invert(painted, settings)

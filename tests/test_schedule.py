@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
@@ -67,4 +69,4 @@ def test_subset_keeps_both_ends_and_never_repeats() -> None:
             indices = subset(stored, steps)
             assert len(indices) == min(steps, stored)
             assert (indices[0], indices[-1]) == (stored - 1, 0)
-            assert all(a > b for a, b in zip(indices, indices[1:], strict=False))
+            assert all(a > b for a, b in pairwise(indices))

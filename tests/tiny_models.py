@@ -14,7 +14,7 @@ TEXT_CHANNELS = 32
 
 
 def write_tiny_sd(folder: Path, version: Literal[1, 2]) -> Path:
-    """A pipeline folder in the layout of SD 1.x (epsilon, PNDM, 8 heads) or SD 2.x (v prediction, DDIM, heads by dim)."""
+    """A pipeline folder in the layout of SD 1.x (epsilon, PNDM) or SD 2.x (v prediction, DDIM)."""
     torch.manual_seed(version)
     heads = 4 if version == 1 else (2, 4, 8, 8)
     UNet2DConditionModel(
