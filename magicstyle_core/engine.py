@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO
 
 import psutil
 import torch
+from cachetools import LRUCache
 from PIL import Image
 from torch import Tensor
 
@@ -23,6 +25,8 @@ from magicstyle_core.reading import FeatureReader
 from magicstyle_core.schedule import ddim_timesteps, subset
 from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
 from magicstyle_core.store import FeatureStore
+
+KNOWN_BYTES = 128 << 20  # latents of earlier renders, by session and history
 
 Styles = Inversion | Sequence[tuple[Inversion, float]]
 ImageSource = Image.Image | str | Path | BinaryIO
@@ -65,6 +69,8 @@ class StyleEngine:
         device_budget, host_budget = _budgets(backbone.device, budget_bytes)
         self.store = FeatureStore(device=backbone.device, device_budget=device_budget, host_budget=host_budget)
         self._largest_bank = max(device_budget, host_budget)
+        self._known: LRUCache[tuple[str, str], Tensor] = LRUCache(KNOWN_BYTES, getsizeof=lambda z: z.nbytes)
+        self._known_lock = threading.Lock()
         backbone.free_memory = self._free_device_memory
 
     @classmethod
@@ -181,8 +187,12 @@ class StyleEngine:
         indices = subset(content.steps, steps)
         features = FeatureReader(self.backbone, self.store, indices, self._new_bank, self._largest_bank)
         strength = self._strength_map(content, settings, mask)
-        run = rendering.render(self.backbone, content, weighted, settings, layers, indices, features, strength)
+        with self._known_lock:
+            known = {history: z for (session, history), z in self._known.items() if session == content.session}
+        run = rendering.render(self.backbone, content, weighted, settings, layers, indices, features, strength, known)
         for step in run:
+            with self._known_lock:
+                self._known[content.session, step.history] = step.latents.cpu()
             if step.step == step.total:
                 yield Frame(step.step, step.total, images.to_image(self.backbone.decode(step.latents)), final=True)
             elif preview_every and step.step % preview_every == 0:
@@ -215,7 +225,10 @@ class StyleEngine:
         return self.backbone.layers
 
     def forget(self, session: str) -> int:
-        """Drops everything stored for a session; returns the bytes freed."""
+        """Drops everything stored for a session; returns the bytes of inversions and features freed."""
+        with self._known_lock:
+            for address in [address for address in self._known if address[0] == session]:
+                del self._known[address]
         return self.store.drop(session)
 
     def stats(self) -> dict[str, Any]:

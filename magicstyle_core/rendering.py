@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ class RenderStep:
     total: int
     latents: Tensor  # (1, channels, height, width), fp32
     x0: Tensor  # the clean latents as foreseen at this step, same shape
+    history: str  # digest of all that led to these latents
 
 
 @torch.no_grad()
@@ -38,6 +40,7 @@ def render(
     indices: Sequence[int],
     features: Callable[[Inversion, int], Features],
     strength: float | Tensor,
+    known: Mapping[str, Tensor],
 ) -> Iterator[RenderStep]:
     """Denoises along the stored steps `indices` (descending, ending at 0), one UNet call each.
 
@@ -47,17 +50,21 @@ def render(
     Args:
         features: gives the layer inputs of an inversion at a stored step.
         strength: settings.strength, or a map of it, (1, 1, latent_height, latent_width).
+        known: latents of earlier renders by their history; this one goes on from the furthest it finds.
     """
     device = backbone.device
     trajectory, noise = content.trajectory.to(device), content.noise.to(device)  # (T, channels, height, width)
-    latents = _start(content, styles, settings, strength, indices[0], device)
     weights = [weight for _, weight in styles]
-    off = not isinstance(strength, Tensor) and strength == 0
-    for step, i in enumerate(indices, 1):
-        way_down = 1 - i / (content.steps - 1)
-        if off or not settings.start <= way_down <= settings.end:
-            attention: AbstractContextManager[None] = nullcontext()
-        else:
+    fused = [_is_fused(settings, strength, 1 - i / (content.steps - 1)) for i in indices]
+    history = _history(content, styles, settings, layers, indices, strength, fused)
+    done = next((n for n in range(len(indices), 0, -1) if history[n] in known), 0)
+    if done:
+        latents = known[history[done]].to(device)
+        yield RenderStep(done, len(indices), latents, latents, history[done])
+    else:
+        latents = _start(content, styles, settings, strength, indices[0], device)
+    for n, i in enumerate(indices[done:], done):
+        if fused[n]:
             inputs = FusionInputs(
                 features(content, i),
                 [features(style, i) for style, _ in styles],
@@ -68,17 +75,58 @@ def render(
                 settings.fusion,
                 backbone.attend,
             )
-            attention = fusing(backbone.unet, layers, inputs, (latents.shape[2], latents.shape[3]))
+            attention: AbstractContextManager[None] = fusing(
+                backbone.unet, layers, inputs, (latents.shape[2], latents.shape[3])
+            )
+        else:
+            attention = nullcontext()
         with backbone.lock, attention:
             noise_pred = backbone.noise_pred(latents, content.timesteps[i])  # (1, channels, height, width)
         alpha = backbone.alpha_cumprod(content.timesteps[i])
-        last = step == len(indices)
-        j = 0 if last else indices[step]
+        last = n + 1 == len(indices)
+        j = 0 if last else indices[n + 1]
         alpha_to = backbone.final_alpha_cumprod if last else backbone.alpha_cumprod(content.timesteps[j])
         x0 = predict_x0(latents, noise_pred, alpha)
         residual = trajectory[j] - move(trajectory[i], noise[i], alpha, alpha_to)
         latents = move(latents, noise_pred, alpha, alpha_to) + residual
-        yield RenderStep(step, len(indices), latents, x0)
+        yield RenderStep(n + 1, len(indices), latents, x0, history[n + 1])
+
+
+def _is_fused(settings: FusionSettings, strength: float | Tensor, way_down: float) -> bool:
+    off = not isinstance(strength, Tensor) and strength == 0
+    return not off and settings.start <= way_down <= settings.end
+
+
+def _history(
+    content: Inversion,
+    styles: Sequence[tuple[Inversion, float]],
+    settings: FusionSettings,
+    layers: Sequence[Layer],
+    indices: Sequence[int],
+    strength: float | Tensor,
+    fused: Sequence[bool],
+) -> list[str]:
+    """What led to the latents before the first step and after each one, as digests: one more than indices.
+
+    Two renders whose settings differ only from some step on share the digests up to there.
+    """
+    amount = strength.cpu().numpy().tobytes() if isinstance(strength, Tensor) else strength
+    references = [(style.key, weight) for style, weight in styles]
+    fusion = (amount, references, settings.structure, settings.temperature, settings.fusion, [y.name for y in layers])
+    recoloured = settings.colour > 0 and amount != 0
+    varied = settings.seed is not None and amount != 0
+    start = (
+        content.session,
+        content.key,
+        (settings.colour, amount, references) if recoloured else None,
+        (settings.seed, amount) if varied else None,
+    )
+    digest = hashlib.sha256(repr(start).encode())
+    history = [digest.hexdigest()]
+    for n, i in enumerate(indices):
+        digest.update(repr((indices[n : n + 2], i, fusion if fused[n] else None)).encode())
+        history.append(digest.hexdigest())
+    return history
 
 
 def _start(
