@@ -53,16 +53,18 @@ def fractal(rng: Rng, size: int, slope: float = 1.0, stretch: float = 1.0, angle
     across = fy * np.cos(angle) - fx * np.sin(angle)
     frequency = np.sqrt(along**2 + across**2)
     frequency[0, 0] = np.inf
-    spectrum = rng.standard_normal((2, size, size // 2 + 1), np.float32)
+    own = np.random.default_rng(rng.integers(2**63))  # the caller's generator moves on alike for every size
+    spectrum = own.standard_normal((2, size, size // 2 + 1), np.float32)
     field = np.fft.irfft2((spectrum[0] + 1j * spectrum[1]) * frequency**-slope, s=(size, size)).astype(np.float32)
     return (field - field.mean()) / (field.std() + 1e-8)
 
 
 def blobs(rng: Rng, size: int, features: float) -> Array:
     """Smooth noise (size, size), mean 0, deviation 1, with about `features` humps along a side."""
-    field = rng.standard_normal((size, size)).astype(np.float32)
-    field = ndimage.zoom(ndimage.gaussian_filter(field[::4, ::4], size / features / 10, mode="wrap"), 4, order=1)
-    return (field[:size, :size] - field.mean()) / (field.std() + 1e-8)
+    own = np.random.default_rng(rng.integers(2**63))
+    coarse = own.standard_normal((size // 4, size // 4)).astype(np.float32)
+    field = ndimage.zoom(ndimage.gaussian_filter(coarse, size / features / 10, mode="wrap"), 4, order=1)
+    return (field - field.mean()) / (field.std() + 1e-8)
 
 
 def grid(size: int) -> tuple[Array, Array]:
@@ -73,8 +75,9 @@ def grid(size: int) -> tuple[Array, Array]:
 
 
 def colours(rng: Rng, count: int) -> Array:
-    """Colours (count, 3) that belong together: two or three hues, mostly muted, of every brightness."""
-    hues = rng.random(rng.integers(1, 4))
+    """Colours (count, 3) that belong together: one to three hues, mostly earth, sky or leaf, of every brightness."""
+    common = rng.choice([0.08, 0.58, 0.28], rng.integers(1, 4), p=[0.5, 0.3, 0.2])
+    hues = np.where(rng.random(len(common)) < 0.3, rng.random(len(common)), common + rng.normal(0, 0.04, len(common)))
     hue = rng.choice(hues, count) + rng.normal(0, 0.03, count)
     saturation = np.clip(rng.beta(1.5, 2.5, count) * rng.uniform(0.5, 1.3), 0, 1)
     return hsv_to_rgb(hue, saturation, rng.beta(1.3, 1.3, count) * 0.92 + 0.05)

@@ -1,8 +1,8 @@
 """Procedural portraits: people drawn from a seed as lit reliefs.
 
-A head is an ellipsoid turned by a yaw, with the features laid on it in face coordinates: u to the person's side and
-v downwards, in units of half the head's height, (0, 0) between the eyes' height and the middle of the face. The relief
-gives normals, the normals give light; colour is painted in the same coordinates, so everything turns with the head.
+A head is an ellipsoid turned by a yaw, with the features laid on it in face coordinates: u to the side and v downwards,
+in units of half the head's height, (0, 0) in the middle of the face a little below the eyes. The relief gives normals,
+the normals give light, and colour is painted in the same coordinates, so that everything turns with the head.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from scipy import ndimage
 from magicstyle_core.mini import natural as scenes
 from magicstyle_core.mini.natural import Array, Rng, fractal, grid, hsv_to_rgb, smoothstep, to_uint8
 
+Normals = tuple[Array, Array, Array]
+
+# From light to dark, and from dark to light with red last.
 _SKINS = np.array(
-    [(0.97, 0.83, 0.75), (0.93, 0.76, 0.65), (0.87, 0.67, 0.53), (0.77, 0.56, 0.41), (0.62, 0.42, 0.29), (0.45, 0.29, 0.2), (0.32, 0.2, 0.14)],
-    np.float32,
-)
+    [(0.96, 0.82, 0.74), (0.93, 0.76, 0.65), (0.87, 0.67, 0.53), (0.77, 0.56, 0.42), (0.63, 0.43, 0.3),
+     (0.47, 0.31, 0.22), (0.36, 0.23, 0.17)], np.float32)  # fmt: skip
 _HAIRS = np.array(
-    [(0.07, 0.055, 0.05), (0.16, 0.1, 0.07), (0.3, 0.18, 0.1), (0.45, 0.28, 0.15), (0.72, 0.54, 0.3), (0.86, 0.74, 0.5), (0.5, 0.2, 0.09)],
-    np.float32,
+    [(0.07, 0.055, 0.05), (0.14, 0.09, 0.065), (0.27, 0.165, 0.1), (0.42, 0.27, 0.15), (0.66, 0.5, 0.3),
+     (0.8, 0.68, 0.47), (0.48, 0.19, 0.09)], np.float32)  # fmt: skip
+_IRISES = np.array(
+    [(0.25, 0.14, 0.07), (0.36, 0.22, 0.1), (0.33, 0.4, 0.2), (0.3, 0.45, 0.6), (0.45, 0.55, 0.6)], np.float32
 )
-_IRISES = np.array([(0.25, 0.14, 0.07), (0.36, 0.22, 0.1), (0.33, 0.4, 0.2), (0.3, 0.45, 0.6), (0.45, 0.55, 0.6)], np.float32)
+_LONG = ("long", "wavy", "bob")
 
 
 @dataclass
@@ -41,6 +45,16 @@ class _Canvas:
         """Paint a colour, or a picture of the crop's shape, where cover is 1."""
         self.pixels += (colour - self.pixels) * cover[..., None]
 
+    def darken(self, amount: Array) -> None:
+        self.pixels *= (1 - amount)[..., None]
+
+    def within(self, width: float, top: float, bottom: float) -> _Canvas:
+        """The part of this canvas with |x| < width and top < y < bottom (bounds of a tilted head's rows and columns)."""
+        seen = (np.abs(self.x) < width) & (self.y > top) & (self.y < bottom)
+        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        return _Canvas(self.pixels[window], self.x[window], self.y[window], self.pixel)
+
 
 @dataclass
 class _Light:
@@ -48,25 +62,164 @@ class _Light:
     key: Array  # colour of the main light
     fill: Array  # colour of the light from everywhere
 
-    def shade(self, normal: tuple[Array, Array, Array], wrap: Array | float = 0.0) -> Array:
+    def shade(self, normal: Normals, wrap: Array | float = 0.0) -> Array:
         """Light (height, width, 3) that a matt surface with these normals sends on."""
-        facing = sum(n * d for n, d in zip(normal, self.direction, strict=True))
+        facing = normal[0] * self.direction[0] + normal[1] * self.direction[1] + normal[2] * self.direction[2]
         wrap = np.asarray(wrap, np.float32)
-        lit = np.clip((facing[..., None] + wrap) / (1 + wrap), 0, None)
-        sky = 0.75 - 0.25 * normal[1]
-        return lit * self.key + sky[..., None] * self.fill
+        lit = np.maximum((facing[..., None] + wrap) / (1 + wrap), 0)
+        return lit * self.key + (0.75 - 0.25 * normal[1])[..., None] * self.fill
 
-    def shine(self, normal: tuple[Array, Array, Array], hardness: float) -> Array:
+    def shine(self, normal: Normals, hardness: float) -> Array:
+        """Light (height, width) that a polished surface reflects to the viewer."""
         half = self.direction + np.array([0, 0, 1], np.float32)
         half = half / np.linalg.norm(half)
-        return np.clip(sum(n * d for n, d in zip(normal, half, strict=True)), 0, 1) ** hardness
+        return np.maximum(normal[0] * half[0] + normal[1] * half[1] + normal[2] * half[2], 0) ** hardness
+
+    @property
+    def brightness(self) -> float:
+        """Light on a surface that faces the viewer."""
+        return float(self.key.mean() * 0.62 + self.fill.mean() * 0.75)
+
+
+@dataclass
+class _Face:
+    """Where each pixel of a canvas lies on the head."""
+
+    u: Array
+    v: Array
+    side: Array  # like u, but growing on past the ears towards the back of the head
+    half: Array  # half width of the head's outline at each pixel's height, in head units
+
+
+@dataclass(frozen=True)
+class _Person:
+    """What makes a sitter. Lengths are in head units."""
+
+    age: float  # 0 to 1
+    feminine: bool
+    skin: Array
+    hair: Array
+    iris: Array
+    cloth: Array  # (3, 3): three colours
+    lipstick: Array | None
+    yaw: float
+    roll: float
+    width: float
+    jaw: float
+    eye_u: float
+    eye_v: float
+    eye_width: float
+    eye_open: float
+    gaze: float
+    slant: float
+    brow_arch: float
+    brow_height: float
+    brow_thickness: float
+    nose: float
+    nose_width: float
+    mouth_v: float
+    mouth_width: float
+    smile: float
+    teeth: float
+    cheeks: float
+    blush: float
+    freckles: bool
+    hairline: float
+    style: str
+    volume: float
+    part: float
+    fringe: bool
+    beard: str
+    glasses: bool
+    hat: str
+    shoulder: float
+    collar: str
+    pattern: str
+
+    @property
+    def eyes(self) -> tuple[tuple[int, float, float], ...]:
+        """Side and place (u, v) of each eye."""
+        return ((-1, -self.eye_u, self.eye_v), (1, self.eye_u, self.eye_v))
+
+    @property
+    def nose_tip(self) -> float:
+        return self.eye_v + 0.38
+
+
+def _sitter(rng: Rng) -> _Person:
+    age, feminine = float(rng.beta(1.2, 1.7)), bool(rng.random() < 0.5)
+    tone = float(rng.random() * (len(_SKINS) - 1.001))
+    skin = _SKINS[int(tone)] + (_SKINS[int(tone) + 1] - _SKINS[int(tone)]) * (tone % 1)
+    hair = _HAIRS[rng.integers(0, 3 if tone > 3.5 else len(_HAIRS))] * rng.uniform(0.75, 1.2)
+    if rng.random() < 0.05:
+        hair = hsv_to_rgb(rng.random(), 0.55, rng.uniform(0.4, 0.8))
+    if feminine:
+        styles, chances = ("long", "wavy", "bob", "bun", "curly", "short", "scarf"), (0.26, 0.22, 0.16, 0.14, 0.1, 0.06, 0.06)
+    else:
+        styles, chances = ("short", "side", "bald", "curly", "long", "wavy"), (0.36, 0.28, 0.14, 0.12, 0.05, 0.05)
+    style = str(rng.choice(styles, p=chances))
+    grey = float(smoothstep(0.55, 0.9, np.float32(age + rng.normal(0, 0.1))))
+    hair = hair + (rng.uniform(0.5, 0.78) - hair) * grey
+    volume = {"short": 0.06, "side": 0.11, "bald": 0.0, "curly": 0.27, "bun": 0.06, "scarf": 0.09}.get(style, 0.1)
+    beard = "" if feminine else str(rng.choice(("", "stubble", "moustache", "goatee", "full"), p=(0.5, 0.16, 0.07, 0.09, 0.18)))
+    smile = float(rng.normal(0.045, 0.03))
+    return _Person(
+        age=age,
+        feminine=feminine,
+        skin=(skin * (1 + rng.normal(0, 0.025, 3))).astype(np.float32),
+        hair=hair.astype(np.float32),
+        iris=_IRISES[rng.integers(0, 2 if tone > 3 else len(_IRISES))] * np.float32(rng.uniform(0.8, 1.2)),
+        cloth=scenes.colours(rng, 3),
+        lipstick=hsv_to_rgb(rng.uniform(-0.05, 0.03), rng.uniform(0.5, 0.75), rng.uniform(0.5, 0.8))
+        if feminine and rng.random() < 0.55
+        else None,
+        yaw=float(np.clip(rng.normal(0, 0.32), -0.7, 0.7)),
+        roll=float(rng.normal(0, 0.05)),
+        width=float(rng.uniform(0.69, 0.78)),
+        jaw=float(rng.uniform(0.02, 0.22) + 0.09 * feminine),
+        eye_u=float(rng.uniform(0.29, 0.33)),
+        eye_v=float(rng.uniform(-0.09, -0.02)),
+        eye_width=float(rng.uniform(0.145, 0.175)),
+        eye_open=float(rng.uniform(0.058, 0.085) - 0.012 * age),
+        gaze=float(rng.normal(0, 0.025)),
+        slant=float(rng.normal(0.004, 0.012)),
+        brow_arch=float(rng.uniform(0.02, 0.06)),
+        brow_height=float(rng.uniform(0.14, 0.18)),
+        brow_thickness=float(rng.uniform(0.018, 0.028) + 0.012 * (not feminine)),
+        nose=float(rng.uniform(0.15, 0.23) - 0.02 * feminine),
+        nose_width=float(rng.uniform(0.085, 0.125) - 0.014 * feminine + 0.004 * tone),
+        mouth_v=float(rng.uniform(0.5, 0.56)),
+        mouth_width=float(rng.uniform(0.24, 0.3)) + max(smile, 0) * 0.6,
+        smile=smile,
+        teeth=float(max(smile - 0.05, 0) * 1.1),
+        cheeks=float(rng.uniform(0.04, 0.07)),
+        blush=float(rng.uniform(0.03, 0.11)),
+        freckles=bool(rng.random() < 0.12 and tone < 2.5),
+        hairline=float(rng.uniform(-0.7, -0.56) - 0.1 * age * (not feminine)),
+        style=style,
+        volume=volume * float(rng.uniform(0.8, 1.3)),
+        part=float(rng.choice([-0.28, -0.1, 0.1, 0.28])),
+        fringe=bool(rng.random() < 0.3) and style in ("bob", "long", "short"),
+        beard=beard,
+        glasses=bool(rng.random() < 0.12 + 0.2 * age),
+        hat=str(rng.choice(("", "beanie", "brim"), p=(0.87, 0.07, 0.06))) if style not in ("scarf", "bun") else "",
+        shoulder=float(rng.uniform(1.45, 1.85) - 0.22 * feminine),
+        collar=str(rng.choice(("round", "vee", "wide", "shirt", "jacket"))),
+        pattern=str(rng.choice(("plain", "stripes", "checks", "knit"), p=(0.45, 0.2, 0.15, 0.2))),
+    )
 
 
 def _bump(u: Array, v: Array, at: tuple[float, float], spread: tuple[float, float]) -> Array:
+    """A round hill of height 1."""
     return np.exp(-(((u - at[0]) / spread[0]) ** 2) - ((v - at[1]) / spread[1]) ** 2)
 
 
-def _normals(height: Array, pixel: float) -> tuple[Array, Array, Array]:
+def _ridge(away: Array, breadth: float) -> Array:
+    """A long hill of height 1, along the line where `away` is 0."""
+    return np.exp(-((away / breadth) ** 2))
+
+
+def _normals(height: Array, pixel: float) -> Normals:
     gy, gx = np.gradient(height, pixel)
     length = np.sqrt(gx * gx + gy * gy + 1)
     return -gx / length, -gy / length, 1 / length
@@ -77,433 +230,461 @@ def _inside(value: Array, soft: float) -> Array:
     return np.clip(value / soft + 0.5, 0, 1)
 
 
+def _sample(noise: Array, rows: Array, columns: Array) -> Array:
+    """A periodic noise field looked up at fractional places."""
+    return ndimage.map_coordinates(noise, [rows, columns], order=1, mode="grid-wrap")
+
+
+def _strands(rng: Rng, along: Array, across: Array) -> Array:
+    """Hair texture of mean 0: long in `along`, fine in `across`, both in head units."""
+    noise = fractal(rng, 256, 0.5, 4.0, math.pi / 2)
+    locks = fractal(rng, 256, 1.1, 4.0, math.pi / 2)
+    return 0.7 * _sample(noise, along * 9, across * 170) + 0.6 * _sample(locks, along * 11, across * 80)
+
+
 def _background(rng: Rng, size: int) -> Array:
     """What is behind the sitter: a studio wall, or a scene out of focus."""
-    kind = rng.random()
-    x, y = grid(size)
-    if kind < 0.4:
+    if rng.random() < 0.45:
+        x, y = grid(size)
         paint = scenes.colours(rng, 2)
-        angle = rng.uniform(0, 2 * np.pi)
+        angle = float(rng.uniform(0, 2 * np.pi))
         ramp = smoothstep(-0.7, 0.7, (x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle))
         glow = np.exp(-((x - rng.uniform(0.2, 0.8)) ** 2 + (y - rng.uniform(0.2, 0.7)) ** 2) / rng.uniform(0.1, 0.5))
         wall = paint[0] + (paint[1] - paint[0]) * (ramp * rng.uniform(0, 0.7))[..., None]
-        wall = wall * (0.6 + 0.5 * glow + fractal(rng, size, rng.uniform(1, 2)) * rng.uniform(0, 0.06))[..., None]
-        return wall
-    drawn = (scenes.leaves, scenes.landscape, scenes.solids, scenes.masonry, scenes.clouds)[rng.integers(5)]
+        return wall * (0.65 + 0.5 * glow + fractal(rng, size, 1.6) * rng.uniform(0, 0.05))[..., None]
+    drawn = (scenes.leaves, scenes.landscape, scenes.landscape, scenes.solids, scenes.masonry, scenes.clouds)
     half = -(-size // 8) * 4
-    scene = np.clip(drawn(rng, half), 0, 1)
-    blur = rng.uniform(0.004, 0.045) * half
+    scene = np.clip(drawn[rng.integers(len(drawn))](rng, half), 0, 1)
+    blur = rng.uniform(0.006, 0.045) * half
     scene = ndimage.gaussian_filter(scene, (blur, blur, 0))
-    return ndimage.zoom(scene, (2, 2, 1), order=1)[:size, :size] * np.float32(rng.uniform(0.6, 1.0))
+    return ndimage.zoom(scene, (2, 2, 1), order=1)[:size, :size] * np.float32(rng.uniform(0.65, 1.0))
 
 
-@dataclass
-class _Person:
-    """Everything that makes one sitter, drawn once from the seed."""
-
-    rng: Rng
-    age: float
-    feminine: float
-    skin: Array
-    hair: Array
-    yaw: float
-    roll: float
-    width: float
-    jaw: float
-    eye_u: float
-    eye_v: float
-    eye_width: float
-    eye_open: float
-    gaze: float
-    nose: float
-    nose_width: float
-    mouth_v: float
-    mouth_width: float
-    smile: float
-    hairline: float
-    style: str
-    beard: float
-    glasses: bool
-    hat: str
-
-
-def _sitter(rng: Rng) -> _Person:
-    age, feminine = float(rng.beta(1.3, 1.6)), float(rng.random() < 0.5)
-    tone = rng.random() * (len(_SKINS) - 1.001)
-    skin = _SKINS[int(tone)] + (_SKINS[int(tone) + 1] - _SKINS[int(tone)]) * np.float32(tone % 1)
-    skin = skin * (1 + rng.normal(0, 0.03, 3)).astype(np.float32)
-    hair = _HAIRS[rng.integers(0, 3 if tone > 3.5 else len(_HAIRS))] * np.float32(rng.uniform(0.7, 1.2))
-    if rng.random() < 0.06:
-        hair = hsv_to_rgb(rng.random(), 0.6, rng.uniform(0.4, 0.8))
-    grey = smoothstep(0.55, 0.9, np.array(age + rng.normal(0, 0.1)))
-    hair = hair + (np.float32(rng.uniform(0.55, 0.85)) - hair) * grey
-    if feminine:
-        styles, chances = ("long", "wavy", "bob", "bun", "curly", "short", "scarf"), (0.28, 0.22, 0.16, 0.12, 0.1, 0.06, 0.06)
-    else:
-        styles, chances = ("short", "side", "bald", "curly", "long", "wavy"), (0.36, 0.26, 0.14, 0.12, 0.06, 0.06)
-    style = str(rng.choice(styles, p=chances))
-    return _Person(
-        rng=rng,
-        age=age,
-        feminine=feminine,
-        skin=skin.astype(np.float32),
-        hair=hair.astype(np.float32),
-        yaw=float(np.clip(rng.normal(0, 0.3), -0.65, 0.65)),
-        roll=float(rng.normal(0, 0.05)),
-        width=float(rng.uniform(0.68, 0.78)),
-        jaw=float(rng.uniform(0.04, 0.24) + 0.07 * feminine),
-        eye_u=float(rng.uniform(0.29, 0.34)),
-        eye_v=float(rng.uniform(-0.1, -0.02)),
-        eye_width=float(rng.uniform(0.135, 0.165)),
-        eye_open=float(rng.uniform(0.05, 0.075) - 0.01 * age),
-        gaze=float(rng.normal(0, 0.03)),
-        nose=float(rng.uniform(0.15, 0.24)),
-        nose_width=float(rng.uniform(0.085, 0.13) - 0.015 * feminine),
-        mouth_v=float(rng.uniform(0.5, 0.57)),
-        mouth_width=float(rng.uniform(0.21, 0.29)),
-        smile=float(rng.normal(0.02, 0.03)),
-        hairline=float(rng.uniform(-0.72, -0.55) - 0.1 * age * (1 - feminine)),
-        style=style,
-        beard=float((not feminine) * (rng.random() < 0.45) * rng.uniform(0.3, 1)),
-        glasses=bool(rng.random() < 0.12 + 0.2 * age),
-        hat=str(rng.choice(("", "beanie", "brim"), p=(0.86, 0.08, 0.06))) if style != "scarf" else "",
-    )
-
-
-def _profile(y: Array, jaw: float) -> Array:
-    """Half width of the head at each height as a part of its greatest half width."""
+def _outline(person: _Person, x: Array, y: Array) -> Array:
+    """Half width of the head at each height; on the far side of a turned head it follows brow, eye and cheek."""
     reach = np.where(y < -0.1, np.float32(0.9), np.float32(1.1))
     skull = np.sqrt(np.clip(1 - np.abs((y + 0.1) / reach) ** 2.3, 0, 1))
-    return skull * (1 - jaw * smoothstep(0.1, 0.95, y))
+    half = person.width * skull * (1 - person.jaw * smoothstep(0.1, 0.95, y))
+    turn = math.sin(person.yaw)
+    far = smoothstep(0, 0.45, x * math.copysign(1, turn)) * abs(turn)
+    bumps = 0.06 * _ridge(y - 0.25, 0.17) - 0.09 * _ridge(y - person.eye_v, 0.1) + 0.04 * _ridge(y + 0.25, 0.12)
+    return half + far * bumps
 
 
-def _body(person: _Person, canvas: _Canvas, light: _Light) -> None:
+def _place(person: _Person, canvas: _Canvas) -> _Face:
+    """Face coordinates of a canvas."""
+    half = _outline(person, canvas.x, canvas.y)
+    across = np.clip(canvas.x / np.maximum(half, 0.02), -0.999, 0.999)
+    longitude = np.arcsin(across) - person.yaw * np.clip(1.1 - 0.25 * canvas.y**2, 0.6, 1.1)
+    u = np.sin(longitude) * person.width
+    behind = np.maximum(np.abs(longitude) - np.float32(np.pi / 2), 0)
+    side = np.where(behind > 0, np.sign(longitude) * (person.width + behind * 0.5), u)
+    return _Face(np.where(behind > 0, np.sign(longitude) * person.width * 1.1, u), canvas.y, side, half)
+
+
+def _body(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
     """Neck, shoulders and clothes."""
-    rng, x, y, soft = person.rng, canvas.x, canvas.y, canvas.pixel * 1.5
-    size = max(x.shape)
-    neck = 0.45 - 0.08 * person.feminine
-    lean = 0.12 * math.sin(person.yaw)
-    neck_x = x + lean * smoothstep(1.6, 0.6, y)
-    shoulder = rng.uniform(1.35, 1.9) - 0.2 * person.feminine
-    reach = np.clip(np.abs(x) / shoulder, 0, 1.2)
-    top = 1.08 + 0.12 * smoothstep(0.2, 0.5, reach) + 0.42 * reach**2 + 1.5 * np.clip(reach - 0.88, 0, 1) ** 1.2
-    fold = fractal(rng, -(-size // 4) * 4, 2.0, 2.5, rng.uniform(1, 2))[: x.shape[0], : x.shape[1]]
+    x, y, soft = canvas.x, canvas.y, canvas.pixel * 1.5
+    neck = 0.46 - 0.1 * person.feminine
+    fold = fractal(rng, 256, 1.9, 3.0, rng.uniform(1, 2))
+    fold = _sample(fold, y * 64, x * 64)
+    reach = np.abs(x) / person.shoulder
+    slope = 0.3 * smoothstep(0.22, 0.5, reach) + 0.3 * reach**2 + 9 * np.maximum(reach - 0.82, 0) ** 2
+    top = 1.05 + slope + 0.012 * fold
 
-    throat = np.sqrt(np.clip(1 - (neck_x / (neck * 1.02)) ** 2, 0, 1))
-    flare = neck + 0.9 * np.clip(y - 0.95, 0, 1) ** 2
-    cords = 0.03 * (_bump(neck_x, y, (-0.15, 1.2), (0.05, 0.3)) + _bump(neck_x, y, (0.15, 1.2), (0.05, 0.3)))
-    skin = person.skin * light.shade(_normals(throat * neck * 0.9 + cords, canvas.pixel), 0.25)
-    under = 1 - 0.55 * smoothstep(1.28, 0.85, y - 0.1 * np.abs(x))
-    cover = _inside(np.minimum(flare - np.abs(neck_x), y - 0.3), soft)
-    chest = _inside(y - top, soft)
-    canvas.over(skin * under[..., None], np.maximum(cover, chest * (np.abs(x) < 0.8)))
+    # Neck and chest
+    neck_x = x + 0.1 * math.sin(person.yaw) * smoothstep(1.5, 0.6, y)
+    throat = neck * 0.8 * np.sqrt(np.clip(1 - (neck_x / (neck * 1.15)) ** 2, 0.02, 1))
+    cords = 0.02 * _ridge(np.abs(neck_x) - 0.26 + 0.22 * np.clip(y - 0.8, 0, 1), 0.09) * smoothstep(0.8, 1.1, y)
+    pit = 0.03 * _bump(x, y, (0, 1.4), (0.09, 0.07))
+    bones = 0.025 * _ridge(y - 1.42 - 0.1 * np.abs(x), 0.05) * (np.abs(x) > 0.1)
+    chest = smoothstep(1.2, 1.45, y)
+    relief = throat * (1 - chest) + (0.4 - 0.2 * x * x) * chest + cords + bones - pit
+    normal = _normals(ndimage.gaussian_filter(relief, 0.02 / canvas.pixel), canvas.pixel)
+    skin = person.skin * light.shade(normal, np.array([0.4, 0.27, 0.22], np.float32))
+    chin = smoothstep(0.42, -0.08, y - 0.97 - 0.25 * light.direction[0] * x + 0.5 * x * x)
+    flare = neck + 0.8 * np.clip(y - 0.92, 0, 1) ** 2
+    bare = np.maximum(np.minimum(flare - np.abs(neck_x), y - 0.3), np.minimum(y - top, 0.85 - np.abs(x)))
+    canvas.over(skin * (1 - 0.6 * chin)[..., None], _inside(bare, soft))
 
-    height = 0.55 * np.sqrt(np.clip(1 - reach**2 * 0.8, 0, 1)) + 0.25 * np.clip(y - top, 0, 0.5) + fold * 0.035 * smoothstep(1.1, 1.9, y)
-    paint = scenes.colours(rng, 3)
+    # Clothes
+    paint = person.cloth
     cloth = np.broadcast_to(paint[0], canvas.pixels.shape)
-    pattern = rng.integers(5)
-    if pattern == 1:
-        cloth = cloth + (paint[1] - cloth) * smoothstep(-0.1, 0.1, np.sin((y + fold * 0.03) * rng.uniform(14, 34)))[..., None]
-    elif pattern == 2:
-        checks = smoothstep(-0.1, 0.1, np.sin(x * 22 + fold * 0.4)) + smoothstep(-0.1, 0.1, np.sin(y * 22 + fold * 0.4))
-        cloth = cloth + (paint[1] - cloth) * (checks / 2)[..., None]
-    elif pattern == 3:
-        cloth = cloth * (1 + 0.12 * np.sin(x * 90) * np.sin(y * 90))[..., None]
-    collar = rng.integers(4)
-    depth = (0.26, 0.75, 0.4, 0.5)[collar]
-    width = (0.5, 0.46, 0.62, 0.4)[collar]
-    opening = y - 1.06 - depth * (1 - np.clip(np.abs(x) / width, 0, 1) ** (1.8, 1.0, 2.2, 1.0)[collar])
-    dress = np.minimum(y - top, np.where(np.abs(x) < width, opening, 1.0))
-    shaded = cloth * light.shade(_normals(height, canvas.pixel), 0.1)
-    rim = 1 - 0.45 * np.exp(-np.clip(dress, 0, 1) / 0.03)
-    canvas.over(shaded * rim[..., None], _inside(dress, soft))
-    if collar == 3:  # shirt collar
-        wing = np.minimum(0.13 - np.abs(np.abs(x) - 0.3 - 0.25 * (1.45 - y)), np.minimum(y - 1.1, 1.62 - 0.5 * np.abs(x) - y))
-        canvas.over(paint[2] * 0.5 + 0.4 * light.shade(_normals(height, canvas.pixel), 0.1), _inside(wing, soft))
+    lie = y - 0.5 * slope
+    if person.pattern == "stripes":
+        bands = smoothstep(-0.1, 0.1, np.sin((lie + fold * 0.02) * (16 + 40 * person.brow_arch * 6)))
+        cloth = cloth + (paint[1] - cloth) * bands[..., None]
+    elif person.pattern == "checks":
+        checks = smoothstep(-0.1, 0.1, np.sin(x * 19 + fold * 0.3)) + smoothstep(-0.1, 0.1, np.sin(lie * 19 + fold * 0.3))
+        cloth = cloth + (paint[1] - cloth) * (checks * 0.45)[..., None]
+    elif person.pattern == "knit":
+        cloth = cloth * (1 + 0.1 * np.sin(x * 62) * np.sin(lie * 48 + 2 * np.abs((x * 62 / np.pi) % 2 - 1)))[..., None]
+    chest_round = 0.7 * np.sqrt(np.clip(1.02 - (reach / 1.05) ** 2, 0.02, 1)) + 0.22 * smoothstep(0, 0.7, y - top)
+    armpit = _ridge(np.abs(x) - person.shoulder * (0.66 - 0.06 * (y - 1.8)), 0.05) * smoothstep(1.75, 2.2, y)
+    relief = chest_round + 0.03 * fold * smoothstep(1.1, 1.8, y) - 0.06 * armpit
+    shade = light.shade(_normals(ndimage.gaussian_filter(relief, 0.012 / canvas.pixel), canvas.pixel), 0.12)
+    depth, width, power = {
+        "round": (0.2, 0.48, 2.0), "vee": (0.7, 0.44, 1.0), "wide": (0.38, 0.66, 2.4), "shirt": (0.42, 0.34, 1.0), "jacket": (0.95, 0.4, 0.9)
+    }[person.collar]  # fmt: skip
+    shape = 1 - np.clip(np.abs(x) / width, 0, 1) ** power
+    opening = np.where(np.abs(x) < width, y - 1.07 - depth * shape, np.float32(1))
+    if person.collar == "jacket":  # a shirt below it
+        shirt = np.minimum(y - top, y - 1.07 - 0.32 * (1 - np.clip(np.abs(x) / 0.36, 0, 1)))
+        canvas.over((paint[2] * 0.3 + 0.65) * shade, _inside(shirt, soft))
+        tie = np.minimum(0.07 + 0.05 * (y - 1.3) - np.abs(x), y - 1.36)
+        canvas.over(paint[1] * 0.8 * shade, _inside(tie, soft))
+    dress = np.minimum(y - top, opening)
+    canvas.darken(0.45 * _inside(dress + 0.03, 0.06) * (y > top))
+    hem = 1 - 0.3 * np.exp(-np.clip(opening, 0, 1) / 0.02) - 0.25 * _ridge(opening - 0.09, 0.012) * (person.collar in ("round", "wide"))
+    canvas.over(cloth * shade * hem[..., None], _inside(dress, soft))
+    if person.collar in ("shirt", "jacket"):
+        edge = np.abs(x) - 0.18 - 0.62 * (y - 1.0) * (y > 1.0) if person.collar == "shirt" else np.abs(x) - 0.2 - 0.3 * (1.35 - y)
+        wing = np.minimum(np.minimum(edge, 0.2 - edge), np.minimum(y - 1.02, 1.5 - 0.35 * np.abs(x) - y))
+        paper = (paint[2] * 0.3 + 0.65) if person.collar == "jacket" else paint[0] * 1.12
+        canvas.darken(0.3 * _inside(wing + 0.03, 0.06))
+        canvas.over(paper * shade, _inside(wing, soft))
 
 
-def _strands(person: _Person, along: Array, across: Array, curl: float) -> Array:
-    """Hair texture, mean 0: long in `along`, fine in `across`, both in head units."""
-    noise = fractal(person.rng, 256, 0.55, 10.0, np.pi / 2)
-    bent = across + curl * np.sin(along * 9 + 3 * across)
-    return ndimage.map_coordinates(noise, [along * 30, bent * 190], order=1, mode="grid-wrap")
-
-
-def _hair_back(person: _Person, canvas: _Canvas, light: _Light) -> None:
-    """Hair that falls behind the neck."""
-    rng, x, y = person.rng, canvas.x, canvas.y
-    length = {"long": 1.9, "wavy": 1.7, "bob": 0.95, "curly": 0.75, "scarf": 1.5}.get(person.style, 0.0)
+def _hair_back(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
+    """Hair that falls behind the neck, or a bun."""
+    x, y = canvas.x + 0.12 * math.sin(person.yaw), canvas.y
     if person.style == "bun":
-        away = np.hypot(x + 0.3 * math.sin(person.yaw), (y + 1.12))
-        ball = np.sqrt(np.clip(1 - (away / 0.32) ** 2, 0, 1)) * 0.32
-        texture = _strands(person, away, np.arctan2(y + 1.12, x) * 0.3, 0.0)
-        colour = person.hair * light.shade(_normals(ball, canvas.pixel)) * np.clip(1 + 0.25 * texture, 0.4, 2)[..., None]
-        canvas.over(colour, _inside(0.32 - away, canvas.pixel * 2))
-    if length == 0:
+        away = np.hypot(x, y + 1.1)
+        ball = np.sqrt(np.clip(1 - (away / 0.3) ** 2, 0.02, 1)) * 0.3
+        texture = _strands(rng, away, np.arctan2(y + 1.1, x) * 0.2 + away)
+        colour = person.hair * light.shade(_normals(ball, canvas.pixel), 0.1) * np.clip(1 + 0.25 * texture, 0.4, 2)[..., None]
+        canvas.over(colour, _inside(0.3 + 0.01 * texture - away, canvas.pixel * 2))
         return
-    length *= rng.uniform(0.85, 1.1)
-    wave = {"wavy": 0.06, "curly": 0.1}.get(person.style, 0.01)
-    spread = person.width * rng.uniform(1.16, 1.4) + (0.2 if person.style == "curly" else 0)
-    edge = spread * (1 + 0.12 * smoothstep(-0.2, 0.9, y)) + wave * np.sin(y * 8 + np.sign(x)) * smoothstep(-0.3, 0.5, y)
-    round_top = np.sqrt(np.clip(1 - (np.clip(-y - 0.1, 0, 2) / (0.95 + 1.2 * wave)) ** 2, 0, 1))
-    texture = _strands(person, y, x + wave * np.sin(y * 8), wave)
-    bottom = length + 0.06 * texture - 0.2 * (x / spread) ** 2
-    crown = y + 1.05 + 1.2 * wave
-    cover = np.minimum(np.minimum(edge * round_top - np.abs(x), crown), bottom - y)
-    height = 0.5 * np.sqrt(np.clip(1 - (x / (edge + 1e-3)) ** 2, 0, 1)) + 0.006 * texture
-    depth = 1 - 0.6 * np.exp(-((x / 0.55) ** 2)) * smoothstep(0.3, 0.8, y)
+    length = {"long": 1.9, "wavy": 1.7, "bob": 0.95, "scarf": 1.35}.get(person.style)
+    if length is None:
+        return
+    length *= 0.9 + person.volume
+    wave = 0.05 if person.style == "wavy" else 0.006
+    reach = person.width + person.volume + 0.02
+    edge = reach * (1 + 0.2 * smoothstep(-0.2, 1.2, y)) + wave * np.sin(y * 7 + np.sign(x)) * smoothstep(-0.3, 0.5, y)
+    crown = np.sqrt(np.clip(1 - (np.clip(-y - 0.1, 0, 2) / (0.9 + person.volume)) ** 2.2, 0, 1))
+    texture = _strands(rng, y, x + wave * np.sin(y * 7 + np.sign(x)))
     if person.style == "scarf":
         texture = texture * 0.15
-    colour = person.hair * light.shade(_normals(height, canvas.pixel)) * (depth * np.clip(1 + 0.3 * texture, 0.3, 2))[..., None]
-    canvas.over(colour, _inside(cover, canvas.pixel * 2.5))
+    cover = np.minimum(edge * crown - np.abs(x), y + 0.98 + person.volume)
+    cover = np.minimum(cover, length + 0.05 * texture - 0.3 * (x / reach) ** 2 - y)
+    round_hair = 0.5 * np.sqrt(np.clip(1 - (x / (reach * 1.25)) ** 2, 0.02, 1))
+    deep = 1 - 0.65 * _ridge(x, 0.62) * smoothstep(0.2, 0.8, y)
+    paint = person.cloth[1] if person.style == "scarf" else person.hair
+    colour = paint * light.shade(_normals(round_hair + 0.004 * texture, canvas.pixel), 0.1)
+    canvas.over(colour * (deep * np.clip(1 + 0.3 * texture, 0.3, 2))[..., None], _inside(cover, canvas.pixel * 2.5))
 
 
-def _head(person: _Person, canvas: _Canvas, light: _Light) -> None:
-    """Ears, face and what is on it, then hair."""
-    rng, x, y, pixel = person.rng, canvas.x, canvas.y, canvas.pixel
-    soft = pixel * 1.5
-    for side in (-1, 1):
-        turn = side * math.sin(person.yaw)
-        middle = side * (person.width * (0.98 - 0.1 * max(turn, 0))) - 0.1 * math.sin(person.yaw)
-        away = np.hypot((x - middle) / 0.11, (y - 0.06 + 0.25 * side * (x - middle)) / 0.21)
-        ear = 0.12 * np.exp(-((away - 0.75) ** 2) / 0.05) + 0.05 * np.exp(-(away**2) / 0.2)
-        skin = person.skin * np.array([1.0, 0.86, 0.82], np.float32) * light.shade(_normals(ear, pixel), 0.3)
-        canvas.over(skin, _inside((1 - away) * 0.12, soft))
+def _ear(person: _Person, canvas: _Canvas, light: _Light, side: int) -> None:
+    """The ear on one side (-1 left, 1 right of the picture)."""
+    turned = side * math.sin(person.yaw)  # > 0 for the far ear
+    middle = side * (person.width * (math.cos(person.yaw) if turned < 0 else 1.0) + 0.01 - 0.14 * max(turned, 0))
+    dx, dy = canvas.x - middle, canvas.y - 0.06
+    away = np.hypot(dx / 0.1, (dy + 0.25 * side * dx) / 0.2)
+    relief = 0.05 * np.exp(-((away - 0.78) ** 2) / 0.03) - 0.04 * np.exp(-(away**2) / 0.15) + 0.03 * _bump(dx, dy, (0, 0.15), (0.05, 0.05))
+    skin = person.skin * np.array([1.0, 0.87, 0.83], np.float32) * light.shade(_normals(relief, canvas.pixel), 0.3)
+    canvas.over(skin * (1 - 0.4 * np.exp(-(away**2) / 0.12))[..., None], _inside((1 - away) * 0.1, canvas.pixel * 2))
 
-    half = person.width * _profile(y, person.jaw)
-    place = np.clip(x / np.maximum(half, 0.02), -0.999, 0.999)
-    longitude = np.arcsin(place) - person.yaw * np.clip(1.1 - 0.25 * y**2, 0.6, 1.1)
-    u, v = np.sin(longitude) * person.width, y
-    front = np.cos(longitude) > -0.05
-    dome = np.sqrt(1 - place**2) * 0.85 * np.sqrt(np.clip(_profile(y, person.jaw), 0, 1))
 
-    eyes = [(-person.eye_u, person.eye_v), (person.eye_u, person.eye_v)]
-    mouth_v, tip = person.mouth_v, person.eye_v + 0.38
-    ridge_width = 0.045 + (person.nose_width - 0.035) * smoothstep(person.eye_v, tip, v) ** 2
-    climb = smoothstep(person.eye_v - 0.12, tip - 0.02, v) ** 1.2 * smoothstep(tip + 0.12, tip, v)
-    relief = person.nose * climb * np.exp(-np.abs(u / ridge_width) ** 2.4)
-    male = 1 - person.feminine
-    relief += (0.03 + 0.035 * male) * np.exp(-(((v - person.eye_v + 0.16) / 0.08) ** 2)) * np.exp(-((u / 0.45) ** 4))
-    for side, (eu, ev) in zip((-1, 1), eyes, strict=True):
-        relief -= 0.085 * _bump(u, v, (eu * 0.93, ev), (0.17, 0.1))
-        relief += 0.065 * _bump(u, v, (eu, ev), (0.12, 0.09))
-        relief += (0.045 + 0.02 * rng.random()) * _bump(u, v, (side * 0.4, 0.22), (0.2, 0.16))
-        relief += 0.07 * _bump(u, v, (side * person.nose_width * 0.95, tip + 0.03), (0.05, 0.055))
-        fold = np.abs(u - side * (0.16 + 0.55 * (v - tip)))
-        crease = (0.008 + 0.03 * person.age + 0.25 * max(person.smile, 0)) * smoothstep(tip - 0.05, tip + 0.1, v) * smoothstep(mouth_v + 0.12, mouth_v - 0.05, v)
-        relief -= crease * np.exp(-((fold / 0.035) ** 2))
-        bag = (v - ev - 0.1 + 0.25 * (u - eu) ** 2) / 0.03
-        relief -= 0.022 * person.age * np.exp(-(bag**2)) * np.exp(-(((u - eu) / 0.13) ** 2))
-        crow = np.sin((v - ev) * 60 + (u - side * 0.5) * side * 20)
-        relief += 0.01 * max(person.age - 0.35, 0) * crow * _bump(u, v, (side * 0.55, ev), (0.07, 0.1))
-    relief += 0.05 * _bump(u, v, (0, mouth_v), (0.28, 0.15))
-    relief += 0.07 * _bump(u, v, (0, 0.84), (0.17, 0.12)) - 0.035 * _bump(u, v, (0, mouth_v + 0.15), (0.14, 0.045))
-    relief -= 0.018 * _bump(u, v, (0, (tip + mouth_v) / 2 + 0.02), (0.03, 0.06))
-    lines = np.sin((v + 0.04 * np.cos(u * 5)) * 62)
-    relief += 0.012 * max(person.age - 0.35, 0) * lines * _bump(u, v, (0, -0.42), (0.35, 0.12))
+def _mouth(person: _Person, face: _Face) -> tuple[Array, Array, Array, Array, Array]:
+    """Heights v of the upper lip's top, its lower edge, the lower lip's upper edge and its bottom, and t across (-1 to 1)."""
+    t = face.u / person.mouth_width
+    bow = np.clip(1 - t * t, 0, 1)
+    parting = person.mouth_v + person.smile * (0.35 - 1.15 * t * t) + 0.01 * _ridge(t, 0.25)
+    fullness = 1 + 0.25 * person.feminine
+    upper = parting - 0.046 * fullness * bow**0.7 * (1 - 0.22 * _ridge(t, 0.15))
+    gap = person.teeth * bow**0.6
+    lower = parting + gap + 0.06 * fullness * bow**0.65
+    return upper, parting, parting + gap, lower, t
 
+
+def _relief(person: _Person, face: _Face) -> Array:
+    """Height of the features over the head's ellipsoid, in head units."""
+    u, v, tip, mouth = face.u, face.v, person.nose_tip, person.mouth_v
+    upper, parting, parted, lower, t = _mouth(person, face)
+    breadth = 0.058 + (person.nose_width - 0.035) * smoothstep(person.eye_v, tip, v) ** 2
+    climb = smoothstep(person.eye_v - 0.14, tip, v) ** 1.15 * smoothstep(tip + 0.13, tip + 0.01, v)
+    relief = person.nose * climb * np.exp(-((u / breadth) ** 2))
+    relief += 0.03 * _bump(u, v, (0, tip), (0.07, 0.06))
+    brow = 0.028 if person.feminine else 0.055
+    relief += brow * _ridge(v - person.eye_v + 0.16, 0.08) * np.exp(-((u / 0.45) ** 4))
+    for side, eye_u, eye_v in person.eyes:
+        relief -= 0.08 * _bump(u, v, (eye_u * 0.92, eye_v), (0.17, 0.1))
+        relief += 0.07 * _bump(u, v, (eye_u, eye_v), (0.125, 0.09))
+        relief += person.cheeks * _bump(u, v, (side * 0.39, 0.21), (0.19, 0.15))
+        relief += 0.06 * _bump(u, v, (side * person.nose_width * 0.92, tip + 0.03), (0.05, 0.055))
+        fold = u - side * (person.nose_width + 0.06 + 0.5 * (v - tip))
+        depth = 0.006 + 0.025 * person.age + 0.2 * max(person.smile, 0)
+        relief -= depth * _ridge(fold, 0.035) * smoothstep(tip - 0.05, tip + 0.1, v) * smoothstep(mouth + 0.12, mouth - 0.06, v)
+        bag = v - eye_v - 0.105 + 0.25 * (u - eye_u) ** 2
+        relief -= 0.02 * person.age * _ridge(bag, 0.03) * _ridge(u - eye_u, 0.13)
+        if person.age > 0.4:
+            rays = np.sin((v - eye_v) * 60 + (u * side - 0.5) * 20)
+            relief += 0.01 * (person.age - 0.4) * rays * _bump(u, v, (side * 0.55, eye_v), (0.07, 0.1))
+    relief += 0.05 * _bump(u, v, (0, mouth), (0.28, 0.15)) + 0.065 * _bump(u, v, (0, 0.83), (0.18, 0.12))
+    relief -= 0.03 * _bump(u, v, (0, mouth + 0.16), (0.15, 0.045)) + 0.016 * _bump(u, v, (0, (tip + mouth) / 2 + 0.02), (0.03, 0.05))
+    if person.age > 0.4:
+        relief += 0.012 * (person.age - 0.4) * np.sin((v + 0.04 * np.cos(u * 5)) * 62) * _bump(u, v, (0, -0.42), (0.35, 0.12))
+    plump = np.clip(np.maximum(np.minimum(v - upper, parting - v), np.minimum(v - parted, lower - v)) / 0.03, 0, 1)
+    relief += 0.035 * np.sqrt(plump) * (np.abs(t) < 1)
+    return relief - 0.022 * _ridge(v - parting, 0.015) * (np.abs(t) < 1.06)
+
+
+def _beard(person: _Person, face: _Face, texture: Array) -> Array:
+    """Cover (0 to 1) of beard and moustache."""
+    u, v, mouth = face.u, face.v, person.mouth_v
     t = u / person.mouth_width
-    parting = mouth_v - person.smile * 1.6 * t**2 + 0.012 * np.exp(-((t / 0.25) ** 2))
-    bow = np.clip(1 - t**2, 0, 1)
-    upper = parting - (0.05 + 0.015 * person.feminine) * bow**0.8 * (1 - 0.25 * np.exp(-((t / 0.16) ** 2)))
-    lower = parting + (0.07 + 0.015 * person.feminine) * bow**0.7
-    lips = _inside(np.minimum(v - upper, lower - v), pixel * 3) * (bow > 0)
-    relief += lips * 0.035 * np.clip(np.minimum(v - upper, lower - v) / 0.03, 0, 1) ** 0.5
-    relief -= 0.03 * np.exp(-(((v - parting) / 0.013) ** 2)) * (np.abs(t) < 1.08)
-
-    height = dome + ndimage.gaussian_filter(relief, 0.012 / pixel) * front
-    normal = _normals(height, pixel)
-    hollow = np.clip(1 + 2.2 * (relief - ndimage.gaussian_filter(relief, 0.1 / pixel)), 0.55, 1.12)
-
-    # Colour of the skin
-    pores = fractal(rng, 256, 0.6)
-    pores = ndimage.map_coordinates(pores, [(v + 2) * 90, (u + 2) * 90], order=1, mode="grid-wrap")
-    albedo = np.broadcast_to(person.skin, canvas.pixels.shape).copy()
-    blush = 0.10 * rng.uniform(0.5, 1.6)
-    red = blush * (_bump(u, v, (-0.4, 0.22), (0.17, 0.14)) + _bump(u, v, (0.4, 0.22), (0.17, 0.14)) + 0.8 * _bump(u, v, (0, tip), (0.12, 0.08)))
-    albedo *= 1 - red[..., None] * np.array([0.1, 1.5, 1.5], np.float32)
-    albedo *= (1 + 0.025 * pores)[..., None]
-    if rng.random() < 0.12:
-        spots = smoothstep(1.5, 2.2, pores) * _bump(u, v, (0, 0.15), (0.5, 0.2))
-        albedo *= 1 - spots[..., None] * np.array([0.2, 0.35, 0.4], np.float32)
-    lip_colour = person.skin * np.array([0.86, 0.6, 0.58], np.float32)
-    if person.feminine and rng.random() < 0.6:
-        lip_colour = lip_colour * 0.4 + 0.6 * hsv_to_rgb(rng.uniform(-0.05, 0.03), rng.uniform(0.5, 0.8), rng.uniform(0.45, 0.8))
-    albedo += (lip_colour - albedo) * (lips * 0.85)[..., None]
-
-    # Beard and brows are hair in the skin
-    if person.beard > 0:
-        texture = _strands(person, v + 0.3 * np.abs(u), u, 0.02)
-        low = smoothstep(-0.08, 0.08, v - 0.34 - 0.25 * np.clip(0.5 - np.abs(u), 0, 1) + 0.06 * texture)
-        lip = _inside(0.1 - np.abs(v - mouth_v + 0.13 - 0.1 * np.abs(t)), 0.06) * _inside(1.15 - np.abs(t), 0.2)
-        beard = np.maximum(low, lip) * (1 - smoothstep(0.12, 0.0, np.maximum(np.abs(v - mouth_v) - 0.1, 0) + np.maximum(np.abs(u) - 0.16, 0)) * (v > mouth_v - 0.06))
-        beard = beard * (1 - lips) * np.clip(0.75 + 0.3 * texture, 0, 1) * min(1.0, person.beard + 0.15)
-        albedo += (person.hair * np.clip(1 + 0.35 * texture, 0.3, 2)[..., None] - albedo) * beard[..., None]
-    arch, thick = rng.uniform(0.02, 0.06), rng.uniform(0.018, 0.03) + 0.012 * male
-    raised = rng.uniform(0.13, 0.17)
-    for side, (eu, ev) in zip((-1, 1), eyes, strict=True):
-        s = (u - eu * 1.03) * side / 0.19
-        line = ev - raised - arch * (1 - (s - 0.25) ** 2) + 0.015 * s
-        taper = thick * np.clip(1.05 - 0.5 * np.clip(s, 0, 2), 0.2, 1)
-        hairs = 0.7 + 0.45 * np.sin((u * side * 1.2 + (v - line) * 1.6) * 130 + pores)
-        brow = np.exp(-np.abs((v - line) / taper) ** 3) * smoothstep(1.15, 0.85, np.abs(s)) * np.clip(hairs, 0.35, 1)
-        albedo += (person.hair * 0.75 - albedo) * (0.85 * brow)[..., None]
-
-    wrap = np.array([0.42, 0.26, 0.2], np.float32)  # light that travels through skin comes out red
-    face = albedo * light.shade(normal, wrap) * hollow[..., None]
-    oil = light.shine(normal, 18) * (0.5 + 0.5 * _bump(u, v, (0, 0.05), (0.3, 0.5))) * rng.uniform(0.05, 0.22) * (1 + 0.3 * pores)
-    face += (oil * (1 + 0.8 * lips))[..., None] * light.key
-    face *= (1 - 0.55 * np.exp(-(((v - parting) / 0.014) ** 2)) * smoothstep(1.1, 0.95, np.abs(t)))[..., None]
-    for side in (-1, 1):
-        nostril = _bump(u, v, (side * person.nose_width * 0.55, tip + 0.075), (0.036, 0.02))
-        face *= 1 - 0.7 * nostril[..., None]
-
-    _eyes(person, face, u, v, eyes, light, pixel)
-    outline = np.minimum((half - np.abs(x)), 1 - np.abs(y))
-    canvas.over(face, _inside(outline, soft))
-    _hair_front(person, canvas, light, u, v, half)
-    if person.glasses:
-        _glasses(person, canvas, u, v, eyes, half)
+    free = smoothstep(-0.02, 0.05, np.hypot(u / 1.5, (v - mouth - 0.03)) - 0.12)
+    chin_only = person.beard in ("goatee", "moustache")
+    low = smoothstep(-0.07, 0.07, v - 0.36 - 0.9 * (0.45 - np.abs(u)) * (np.abs(u) > 0.2) * (v < 0.6) + 0.04 * texture - 0.18 * _ridge(u, 0.3))
+    if chin_only:
+        low = low * smoothstep(0.28, 0.2, np.abs(u)) * smoothstep(mouth, mouth + 0.12, v) * (person.beard == "goatee")
+    lip = np.exp(-(((v - mouth + 0.105 - 0.07 * np.abs(t) ** 2) / 0.055) ** 4)) * smoothstep(1.6, 0.9, np.abs(t))
+    strength = 0.3 if person.beard == "stubble" else 0.93
+    return np.maximum(low * free, lip) * np.clip(0.85 + 0.25 * texture, 0, 1) * strength
 
 
-def _eyes(person: _Person, face: Array, u: Array, v: Array, eyes: list[tuple[float, float]], light: Array | _Light, pixel: float) -> None:
+def _skin(person: _Person, face: _Face, rng: Rng, pixel: float) -> tuple[Array, Array]:
+    """Colour of the skin, lips, brows and beard, and the pores (mean 0, deviation 1)."""
+    u, v, tip = face.u, face.v, person.nose_tip
+    pores = _sample(fractal(rng, 256, 0.7), (v + 2) * 130, (u + 2) * 130)
+    blotches = _sample(fractal(rng, 256, 1.5), (v + 2) * 60, (u + 2) * 60)
+    albedo = person.skin * (1 + 0.015 * pores + 0.02 * blotches)[..., None]
+    red = _bump(u, v, (-0.4, 0.22), (0.18, 0.15)) + _bump(u, v, (0.4, 0.22), (0.18, 0.15)) + 0.7 * _bump(u, v, (0, tip), (0.12, 0.08))
+    albedo *= 1 - (person.blush * red)[..., None] * np.array([0.1, 1.5, 1.4], np.float32)
+    if person.freckles:
+        spots = smoothstep(1.3, 2.0, pores) * _bump(u, v, (0, 0.15), (0.5, 0.2))
+        albedo *= 1 - spots[..., None] * np.array([0.15, 0.28, 0.33], np.float32)
+
+    upper, parting, parted, lower, t = _mouth(person, face)
+    lips = np.maximum(_inside(np.minimum(v - upper, parting - v), pixel * 3), _inside(np.minimum(v - parted, lower - v), pixel * 3))
+    lips = lips * smoothstep(1.0, 0.93, np.abs(t))
+    colour = person.skin * np.array([0.9, 0.62, 0.6], np.float32)
+    if person.lipstick is not None:
+        colour = colour * 0.4 + person.lipstick * 0.6
+    albedo += (colour - albedo) * (lips * 0.85)[..., None]
+
+    if person.beard:
+        texture = _strands(rng, v + 0.3 * np.abs(u), u)
+        beard = _beard(person, face, texture) * (1 - lips)
+        albedo += (person.hair * np.clip(1 + 0.3 * texture, 0.3, 2)[..., None] - albedo) * beard[..., None]
+    for side, eye_u, eye_v in person.eyes:
+        s = (u - eye_u * 1.03) * side / 0.2
+        line = eye_v - person.brow_height - person.brow_arch * (1 - (s - 0.25) ** 2) + 0.015 * s
+        taper = person.brow_thickness * np.clip(1.1 - 0.5 * np.clip(s, 0, 2), 0.25, 1.1)
+        hairs = np.clip(0.85 + 0.3 * np.sin((u * side * 1.2 + (v - line) * 1.8) * 150 + 2 * pores), 0.4, 1)
+        brow = np.exp(-(np.abs((v - line) / taper) ** 2.6)) * smoothstep(1.12, 0.8, np.abs(s)) * hairs
+        albedo += (person.hair * 0.7 - albedo) * (0.85 * brow)[..., None]
+    return albedo, pores
+
+
+def _eyes(person: _Person, pixels: Array, face: _Face, light: _Light, pixel: float) -> None:
     """Paint both eyes into the face."""
-    rng = person.rng
-    iris_colour = _IRISES[rng.integers(0, 2 if person.skin.mean() < 0.5 else len(_IRISES))] * np.float32(rng.uniform(0.8, 1.2))
-    slant = rng.normal(0, 0.012)
-    lash = 0.35 + 0.4 * person.feminine
-    opening = person.eye_open
-    brightness = light.key.mean() * 0.62 + light.fill.mean() * 0.7
-    glint_u, glint_v = 0.028 * light.direction[0], -0.022
-    for side, (eu, ev) in zip((-1, 1), eyes, strict=True):
-        s = (u - eu) / person.eye_width
+    lash = 0.7 if person.feminine else 0.4
+    bright = light.brightness
+    iris_radius, glint = 0.068, (0.028 * float(light.direction[0]), -0.024)
+    for side, eye_u, eye_v in person.eyes:
+        u, v = face.u - eye_u, face.v - eye_v
+        rows = np.flatnonzero((np.abs(v) < 0.16).any(1) & (np.hypot(u, v) < 0.26).any(1))
+        columns = np.flatnonzero((np.hypot(u, v) < 0.26).any(0))
+        if len(rows) == 0 or len(columns) == 0:
+            continue
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        u, v, patch = u[window], v[window], pixels[window]
+        s = u / person.eye_width
         almond = np.clip(1 - np.abs(s) ** 2.2, 0, 1)
-        centre = ev - slant * s * side
-        top = centre - opening * almond**0.7 * (1 - 0.12 * s * side)
-        bottom = centre + opening * 0.62 * almond**0.8
-        open_eye = _inside(np.minimum(v - top, bottom - v), pixel * 1.6) * (almond > 0)
-        iu, iv = eu + person.gaze, ev - 0.012
-        away = np.hypot(u - iu, v - iv) / 0.066
-        spokes = 0.85 + 0.3 * np.sin(np.arctan2(v - iv, u - iu) * 17) * 0.4 + 0.5 * np.clip((v - iv) / 0.07, 0, 1)
-        white = np.array([0.93, 0.9, 0.87], np.float32) * brightness * (1 - 0.25 * np.abs(s)[..., None] ** 2)
-        eye = white + (iris_colour * brightness * 1.15 * spokes[..., None] - white) * _inside((1 - away) * 0.066, pixel * 2)[..., None]
-        eye = eye * (1 - 0.6 * np.exp(-(((away - 0.97) / 0.13) ** 2)))[..., None]
-        eye = eye + (0.02 - eye) * _inside((0.45 - away) * 0.066, pixel * 2)[..., None]
-        eye = eye * (0.45 + 0.55 * smoothstep(-0.005, 0.04, v - top))[..., None]
-        glint = _bump(u, v, (iu + glint_u, iv + glint_v), (0.017, 0.017))
-        eye = eye + (0.95 - eye) * np.clip(glint * 1.3, 0, 1)[..., None]
-        face += (eye - face) * open_eye[..., None]
-        lid = np.exp(-(((v - top + 0.004) / (0.011 + 0.007 * lash)) ** 2)) * smoothstep(1.1, 0.9, np.abs(s - 0.03 * side))
-        low = np.exp(-(((v - bottom - 0.004) / 0.009) ** 2)) * smoothstep(1.05, 0.85, np.abs(s))
-        crease = np.exp(-(((v - top + 0.042 - 0.01 * np.abs(s)) / 0.012) ** 2)) * smoothstep(1.15, 0.7, np.abs(s))
-        face *= (1 - np.clip(lid * (0.62 + 0.3 * lash), 0, 0.95))[..., None]
-        face *= (1 - 0.35 * low)[..., None] * (1 - 0.33 * crease)[..., None]
+        middle = -person.slant * s * side
+        top = middle - person.eye_open * almond**0.7 * (1 - 0.12 * s * side)
+        bottom = middle + person.eye_open * 0.62 * almond**0.8
+        opened = _inside(np.minimum(v - top, bottom - v), pixel * 1.6) * (almond > 0)
+        dx, dy = u - person.gaze, v + 0.012
+        away = np.hypot(dx, dy) / iris_radius
+        white = np.array([0.9, 0.87, 0.84], np.float32) * bright * (1 - 0.3 * s[..., None] ** 2)
+        spokes = 0.8 + 0.14 * np.sin(np.arctan2(dy, dx) * 17) + 0.7 * np.clip(dy / 0.07, 0, 1)
+        eye = white + (person.iris * bright * 1.2 * spokes[..., None] - white) * _inside((1 - away) * iris_radius, pixel * 2)[..., None]
+        eye *= (1 - 0.55 * _ridge(away - 0.97, 0.13))[..., None]
+        eye += (0.02 - eye) * _inside((0.45 - away) * iris_radius, pixel * 2)[..., None]
+        eye *= (0.45 + 0.55 * smoothstep(-0.005, 0.04, v - top))[..., None]
+        spark = np.clip(1.4 * _bump(dx, dy, glint, (0.017, 0.017)), 0, 1)
+        eye += (min(1.0, 0.75 + 0.3 * bright) - eye) * spark[..., None]
+        corner = _bump(s * side, v, (-1, 0.004), (0.12, 0.02))
+        eye += (person.skin * np.array([0.95, 0.6, 0.58], np.float32) * bright - eye) * (0.6 * corner)[..., None]
+        patch += (eye - patch) * opened[..., None]
+        ends = smoothstep(1.12, 0.9, np.abs(s - 0.03 * side))
+        line = _ridge(v - top + 0.004, 0.011 + 0.007 * lash) * ends
+        wing = _ridge(v - top + 0.012 + 0.04 * (s * side - 0.6), 0.012) * smoothstep(0.5, 0.95, s * side) * smoothstep(1.3, 1.05, s * side)
+        low = _ridge(v - bottom - 0.004, 0.009) * smoothstep(1.05, 0.85, np.abs(s))
+        crease = _ridge(v - top + 0.044 - 0.01 * np.abs(s), 0.013) * smoothstep(1.15, 0.7, np.abs(s))
+        dark = (1 - np.clip(line * (0.62 + 0.3 * lash), 0, 0.95)) * (1 - 0.6 * lash * wing * (lash > 0.5))
+        patch *= (dark * (1 - 0.3 * low) * (1 - 0.35 * crease))[..., None]
 
 
-def _hair_front(person: _Person, canvas: _Canvas, light: _Light, u: Array, v: Array, half: Array) -> None:
-    """Hair on the skull and around the face, or a scarf, or a hat."""
-    rng, x, y, pixel = person.rng, canvas.x, canvas.y, canvas.pixel
-    style = person.style
-    volume = {"short": 0.05, "side": 0.1, "bald": 0.0, "curly": 0.24, "bun": 0.05, "scarf": 0.1}.get(style, 0.1) * rng.uniform(0.8, 1.3)
-    lump = fractal(rng, 256, 1.4)
-    lump = ndimage.map_coordinates(lump, [(y + 2) * 60, (x + 2) * 60], order=1, mode="grid-wrap")
-    rough = 0.04 if style == "curly" else 0.008
-    skull = (person.width * 1.02 + volume * 0.8) * np.sqrt(np.clip(1 - (np.clip(-(y + 0.1), 0, 3) / (0.92 + volume)) ** 2.2, 0, 1))
-    part = float(rng.choice([-0.25, 0.0, 0.25])) if style != "bald" else 0.0
-    fringe = rng.random() < (0.35 if person.feminine else 0.2) and style in ("bob", "long", "short", "wavy")
-    line = person.hairline + 0.9 * np.clip(np.abs(u - part * 0.5) - 0.1, 0, 1) ** 2
-    if fringe:
-        line = np.full_like(u, person.eye_v - 0.22) + 0.06 * np.abs(u) + 0.02 * lump
-    ear_level = {"short": 0.05, "side": 0.1, "bald": 0.2, "bun": -0.1}.get(style, 0.3)
-    temple = person.width * (0.86 if style not in ("long", "wavy", "bob", "scarf") else 0.8)
-    curtain = {"long": 1.6, "wavy": 1.4, "bob": 0.85, "scarf": 0.8, "curly": 0.5}.get(style, ear_level)
-    opening = temple + 0.02 * lump + 0.1 * smoothstep(0.2, 0.9, v) * (style in ("long", "wavy"))
-    onto_face = np.maximum(line - v, np.minimum(np.abs(u) * 1.02 - opening, curtain - v))
-    if style == "bald":
-        onto_face = np.minimum(np.abs(u) - temple, np.minimum(ear_level - v, v + 0.45)) * 0.6
-    beyond = np.minimum(np.abs(x) - np.maximum(half * 0.97, opening * smoothstep(0.2, 0.6, y)), curtain - y)
-    side_out = np.minimum(skull + rough * lump * 3 - np.abs(x), y + 0.1 + 0.92 + volume)
-    below = (person.width * 1.06 + volume) + 0.02 * lump - np.abs(x)
-    silhouette = np.where(y < -0.1, side_out, np.minimum(below, curtain - y))
-    cover = np.minimum(silhouette, np.maximum(onto_face, np.where(y > -0.9, beyond, np.float32(1))))
-    if style == "bald":
-        if rng.random() < 0.5:
-            return
-        cover = np.minimum(cover, np.minimum(0.2 - y, y + 0.5))
+def _head(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
+    """The face, without hair."""
+    canvas = canvas.within(person.width + 0.12, -1.06, 1.06)
+    face, pixel = _place(person, canvas), canvas.pixel
+    across = np.clip(canvas.x / np.maximum(face.half, 0.02), -0.999, 0.999)
+    dome = 0.85 * np.sqrt(1 - across**2) * np.sqrt(np.clip(face.half / person.width, 0, 1))
+    relief = _relief(person, face)
+    normal = _normals(dome + ndimage.gaussian_filter(relief, 0.011 / pixel), pixel)
+    hollow = np.clip(1 + 2.2 * (relief - ndimage.gaussian_filter(relief, 0.1 / pixel, truncate=2)), 0.55, 1.12)
+    albedo, pores = _skin(person, face, rng, pixel)
 
-    angle = np.arctan2(x - part * 0.8, -(y + 0.95 + 0.0))
-    radius = np.hypot(x - part * 0.8, y + 0.95)
-    falling = smoothstep(-0.3, 0.4, y)
-    across = angle * 0.5 * (1 - falling) + x * falling
-    curl = {"wavy": 0.03, "curly": 0.16}.get(style, 0.004)
-    texture = _strands(person, radius, across, curl)
+    wrap = np.array([0.42, 0.27, 0.21], np.float32)  # light that travels through skin comes out red
+    pixels = albedo * light.shade(normal, wrap) * hollow[..., None]
+    upper, parting, parted, lower, t = _mouth(person, face)
+    u, v = face.u, face.v
+    on_lips = np.minimum(v - upper, lower - v) > 0
+    oil = light.shine(normal, 20) * (0.5 + 0.5 * _bump(u, v, (0, 0.05), (0.3, 0.5))) * (1 + 0.1 * pores)
+    pixels += (oil * (0.06 + 0.1 * person.blush * 10) * (1 + 0.8 * on_lips * (np.abs(t) < 0.9)))[..., None] * light.key
+    if person.teeth > 0:
+        gap = _inside(np.minimum(v - parting, parted - v), pixel * 2) * (np.abs(t) < 0.97)
+        teeth = np.array([0.9, 0.87, 0.81], np.float32) * (light.brightness * smoothstep(1.0, 0.45, np.abs(t)))[..., None]
+        teeth *= (0.75 + 0.25 * smoothstep(0, 0.02, v - parting))[..., None] * (1 - 0.12 * _ridge((u / 0.055) % 1 - 0.5, 0.06))[..., None]
+        pixels += (teeth - pixels) * gap[..., None]
+    pixels *= (1 - 0.55 * _ridge(v - parting, 0.013) * smoothstep(1.12, 0.95, np.abs(t)))[..., None]
+    for side in (-1, 1):
+        nostril = _bump(u, v, (side * person.nose_width * 0.55, person.nose_tip + 0.075), (0.034, 0.018))
+        corner = _bump(t, v, (side * 1.03, person.mouth_v - person.smile), (0.09, 0.022))
+        pixels *= (1 - 0.7 * nostril)[..., None] * (1 - 0.35 * corner)[..., None]
+    _eyes(person, pixels, face, light, pixel)
+    canvas.over(pixels, _inside(np.minimum(face.half - np.abs(canvas.x), 1 - np.abs(canvas.y)), pixel * 1.5))
+
+
+def _hair_cover(person: _Person, canvas: _Canvas, face: _Face, lump: Array) -> Array:
+    """Where hair or scarf lies before the head: distance to its border, positive inside."""
+    x, y, v = canvas.x + 0.1 * math.sin(person.yaw), canvas.y, face.v
+    style, volume = person.style, person.volume
+    away = np.abs(face.side)
+    end = {"long": 1.5, "wavy": 1.35, "bob": 0.82, "scarf": 1.0, "curly": 0.45, "side": 0.1, "bun": 0.0}.get(style, 0.04)
+    rough = 0.09 if style == "curly" else 0.012
+    rise = 0.9 + volume
+    crown = np.sqrt(np.clip(1 - (np.clip(-(y + 0.1), 0, 3) / rise) ** 2.2, 0, 1))
+    reach = person.width * 1.02 + volume * (0.85 + 0.4 * smoothstep(-0.2, 0.4, y) * (style in _LONG))
+    outside = np.minimum(reach * crown + rough * lump * crown - np.abs(x), y + 0.1 + rise + rough * lump)
     if style == "curly":
-        texture = texture * 0.5 + 1.2 * np.sin(lump * 5 + texture)
-    height = 0.75 * np.sqrt(np.clip(1 - (x / (person.width * 1.15 + volume)) ** 2 - np.clip(-(y + 0.05), 0, 1) ** 2 * 0.85, 0.02, 1))
-    height = height + 0.005 * texture + 0.03 * lump
-    normal = _normals(ndimage.gaussian_filter(height, 0.01 / pixel), pixel)
-    paint = person.hair
-    band = light.shine(normal, 10) * np.clip(0.55 + 0.5 * texture, 0, 2)
+        outside = np.minimum(outside, 1.0 + volume * 1.4 + rough * lump - np.hypot(x, y + 0.15) / 0.98)
+
+    from_part = np.abs(face.u - person.part * 0.6)
+    line = person.hairline + 0.9 * np.clip(from_part - 0.12, 0, 1) ** 2 + 0.01 * lump
+    if style in _LONG:
+        line = person.hairline - 0.06 + 0.95 * from_part**1.4
+    if person.fringe:
+        line = person.eye_v - 0.24 + 0.25 * face.u**2 + 0.015 * lump
+    temple = person.width * {"long": 0.8, "wavy": 0.8, "bob": 0.78, "scarf": 0.76, "curly": 0.84}.get(style, 0.9)
+    temple = temple + 0.06 * smoothstep(0.0, 0.6, v) * (style in _LONG)
+    beside = np.minimum(away - temple - 0.01 * lump, end - y + 0.03 * lump)
+    if style == "bald":
+        return np.minimum(np.minimum(outside, away - person.width * 0.93), np.minimum(0.12 - y, y + 0.42))
+    past_chin = np.minimum(np.abs(x) - temple - 0.01 * lump, end - y + 0.03 * lump)
+    in_head = np.maximum(line - v, np.where(y > 0.25, np.minimum(beside, past_chin), beside))
+    past_chin = np.where(y < 0.1, np.float32(1), past_chin)
+    covered = np.where((np.abs(canvas.x) < face.half) & (y < 0.97), in_head, past_chin)
+    return np.minimum(outside, covered)
+
+
+def _hair_front(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
+    """Hair on the skull and beside the face, or a scarf, or a hat."""
+    face = _place(person, canvas)
+    x, y, pixel, style = canvas.x, canvas.y, canvas.pixel, person.style
+    lump = _sample(fractal(rng, 256, 1.2), (y + 2) * 55, (x + 2) * 55)
+    cover = _hair_cover(person, canvas, face, lump)
+    origin_x, origin_y = person.part * 1.4, -1.02
+    falling = smoothstep(-0.35, 0.4, y)
+    wave = 0.045 * np.sin(y * 7 + np.sign(x)) if style == "wavy" else np.float32(0)
+    across = np.arctan2(x - origin_x, y - origin_y + 0.25) * 0.55 * (1 - falling) + (x + wave) * falling
+    texture = _strands(rng, np.hypot(x - origin_x, y - origin_y), across)
+    if style == "curly":
+        curls = _sample(fractal(rng, 256, 0.9), (y + 2) * 55, (x + 2) * 55)
+        texture = np.sin(curls * 4 + texture * 0.3) + 0.4 * curls
+    round_hair = 0.75 * np.sqrt(
+        np.clip(1 - (x / (person.width * 1.15 + person.volume)) ** 2 - 0.85 * np.clip(-(y + 0.05), 0, 1) ** 2, 0.03, 1)
+    )
+    relief = round_hair + (0.009 if style == "curly" else 0.005) * texture + 0.02 * lump
     if style == "scarf":
-        paint = scenes.colours(rng, 1)[0]
-        texture, band = 0.25 * lump, band * 0.1
-    colour = paint * light.shade(normal, 0.1) * np.clip(0.95 + 0.33 * texture, 0.25, 2)[..., None]
-    colour = colour + (band * 0.28)[..., None] * (paint * 0.6 + 0.25) * light.key
-    shadow = _inside(cover + 0.07, 0.14) * (np.abs(x) < half)
-    canvas.pixels *= (1 - 0.35 * shadow)[..., None]
-    canvas.over(colour, _inside(cover + texture * 0.012 * (style != "scarf"), pixel * 2.5))
-
-    if person.hat:
-        cloth = scenes.colours(rng, 1)[0]
-        rise = 0.2 if person.hat == "beanie" else 0.35
-        wide = (person.width + volume + 0.06) * np.sqrt(np.clip(1 - (np.clip(-(y + 0.45), 0, 3) / (0.52 + rise)) ** 2.6, 0, 1))
-        brim_line = -0.42 + 0.16 * (1 - (x / 0.9) ** 2)
-        dome = np.minimum(wide - np.abs(x), brim_line - y)
-        height = 0.8 * np.sqrt(np.clip(1 - (x / 0.98) ** 2, 0.02, 1)) + 0.2 * y
-        if person.hat == "beanie":
-            height = height + 0.012 * np.sin(x / np.maximum(wide, 0.1) * 45) + 0.04 * smoothstep(0.3, 0.27, brim_line - y)
-        shade = light.shade(_normals(height, pixel), 0.1) * (1 + 0.05 * lump)[..., None]
-        canvas.pixels *= (1 - 0.4 * _inside(0.16 - np.abs(y - brim_line - 0.1), 0.2) * (np.abs(x) < half))[..., None]
-        canvas.over(cloth * shade, _inside(dome, pixel * 2))
-        if person.hat == "brim":
-            flat = 1 - (x / 1.35) ** 2 - ((y + 0.36) / 0.2) ** 2
-            canvas.over(cloth * 0.75 * shade, _inside(flat * 0.2, pixel * 2))
-            ribbon = np.minimum(dome, 0.07 - np.abs(brim_line - y - 0.17))
-            canvas.over(cloth * 0.3 * shade, _inside(ribbon, pixel * 2))
+        folds = np.sin(np.hypot(x, (y + 0.2) * 0.8) * 26 + lump)
+        relief, texture = round_hair + 0.012 * folds, folds * 0.15
+    normal = _normals(ndimage.gaussian_filter(relief, 0.01 / pixel), pixel)
+    paint = person.cloth[1] if style == "scarf" else person.hair
+    colour = paint * light.shade(normal, 0.12) * np.clip(0.95 + 0.3 * texture, 0.25, 2)[..., None]
+    if style != "scarf":
+        band = light.shine(normal, 10) * np.clip(0.55 + 0.5 * texture, 0, 2)
+        colour += (0.26 * band)[..., None] * (paint * 0.6 + 0.25) * light.key
+    colour *= (1 - 0.35 * _ridge(cover, 0.06))[..., None]
+    canvas.darken(0.3 * _inside(cover + 0.06, 0.14) * (np.abs(x) < face.half))
+    ragged = 0.0 if style == "scarf" else 0.012 if style != "bald" else 0.03
+    thin = 0.55 if style == "bald" else 1.0
+    canvas.over(colour, thin * _inside(cover + texture * ragged, pixel * 2.5 if style != "bald" else 0.12))
 
 
-def _glasses(person: _Person, canvas: _Canvas, u: Array, v: Array, eyes: list[tuple[float, float]], half: Array) -> None:
-    rng, pixel = person.rng, canvas.pixel
-    rim = np.array([0.05, 0.05, 0.06], np.float32) if rng.random() < 0.6 else scenes.colours(rng, 1)[0] * 0.7
-    power, wide, tall, thick = float(rng.choice([2.0, 2.6, 4.0])), rng.uniform(0.2, 0.235), rng.uniform(0.14, 0.19), rng.uniform(0.012, 0.026)
-    on_face = np.abs(canvas.x) < half * 1.02
-    for side, (eu, ev) in zip((-1, 1), eyes, strict=True):
-        away = (np.abs((u - eu * 1.02) / wide) ** power + np.abs((v - ev - 0.03) / tall) ** power) ** (1 / power)
-        glare = _inside(1 - away, 0.05) * smoothstep(0.1, 0.0, np.abs((u - eu) + (v - ev) * 0.8 + 0.07)) * 0.16
-        canvas.over(np.ones(3, np.float32), glare * on_face)
-        canvas.over(np.float32(0.5) * canvas.pixels, 0.25 * np.exp(-(((away - 1.22) / 0.12) ** 2)) * (v > ev) * on_face)
-        canvas.over(rim, _inside(thick - np.abs(away - 1) * min(wide, tall), pixel * 2) * on_face)
-        arm = np.minimum(thick * 0.9 - np.abs(v - ev + 0.03), (u - eu * 1.02) * side - wide * 0.95)
-        canvas.over(rim, _inside(arm, pixel * 2) * on_face)
-    bridge = np.minimum(thick - np.abs(v - eyes[0][1] + 0.01 - 0.5 * u**2), person.eye_u - wide * 0.9 - np.abs(u))
-    canvas.over(rim, _inside(bridge, pixel * 2) * on_face)
+def _hat(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
+    x, y, pixel = canvas.x, canvas.y, canvas.pixel
+    head = _outline(person, x, y)
+    felt = _sample(fractal(rng, 256, 0.7), (y + 2) * 90, (x + 2) * 90)
+    cloth = person.cloth[2]
+    rise = 0.2 if person.hat == "beanie" else 0.34
+    wide = (person.width + person.volume * 0.8 + 0.06) * np.sqrt(np.clip(1 - (np.clip(-(y + 0.42), 0, 3) / (0.56 + rise)) ** 2.6, 0, 1))
+    rim = -0.4 + 0.16 * (1 - (x / 0.9) ** 2)
+    dome = np.minimum(np.minimum(wide - np.abs(x), y + 0.97 + rise), rim - y)
+    relief = 0.8 * np.sqrt(np.clip(1 - (x / 1.02) ** 2, 0.03, 1)) + 0.25 * y - 0.2 * np.clip(-(y + 0.6), 0, 1) ** 2
+    if person.hat == "beanie":
+        relief += 0.012 * np.sin(np.clip(x / np.maximum(wide, 0.1), -1, 1) * 40) + 0.04 * smoothstep(0.3, 0.26, rim - y)
+    shade = light.shade(_normals(relief, pixel), 0.1) * (1 + 0.03 * felt)[..., None]
+    canvas.darken(0.5 * smoothstep(0.34, 0.0, y - rim) * (np.abs(x) < head) * (y > rim))
+    canvas.over(cloth * shade, _inside(dome, pixel * 2))
+    if person.hat == "brim":
+        ribbon = np.minimum(dome, 0.075 - np.abs(rim - y - 0.17))
+        canvas.over(cloth * 0.3 * shade, _inside(ribbon, pixel * 2))
+        brim = 1 - (x / 1.32) ** 2 - ((y + 0.33 - 0.12 * x * x) / 0.17) ** 2
+        bent = light.shade(_normals(0.3 * np.sqrt(np.clip(1.1 - (x / 1.32) ** 2, 0.05, 1)) + 0.35 * y, pixel), 0.1)
+        canvas.over(cloth * 0.8 * bent * (1 + 0.03 * felt)[..., None], _inside(brim * 0.12, pixel * 2))
 
 
-def _draw(person: _Person, picture: Array, centre: tuple[float, float], radius: float, light: _Light) -> None:
+def _glasses(person: _Person, canvas: _Canvas, rng: Rng) -> None:
+    canvas = canvas.within(person.width + 0.1, -0.5, 0.5)
+    face, pixel = _place(person, canvas), canvas.pixel
+    u, v = face.u, face.v
+    rim = np.array([0.05, 0.05, 0.06], np.float32) if rng.random() < 0.6 else person.cloth[1] * 0.6
+    power, wide, tall = float(rng.choice([2.0, 2.6, 4.0])), float(rng.uniform(0.2, 0.23)), float(rng.uniform(0.15, 0.19))
+    thick = float(rng.uniform(0.011, 0.022))
+    seen = np.abs(canvas.x) < face.half * 1.02
+    for side, eye_u, eye_v in person.eyes:
+        away = (np.abs((u - eye_u * 1.02) / wide) ** power + np.abs((v - eye_v - 0.03) / tall) ** power) ** (1 / power)
+        glare = _inside(1 - away, 0.05) * smoothstep(0.1, 0.0, np.abs(u - eye_u + (v - eye_v) * 0.8 + 0.07))
+        canvas.over(np.ones(3, np.float32), 0.14 * glare * seen)
+        canvas.darken(0.22 * _ridge(away - 1.2, 0.1) * (v > eye_v) * seen)
+        arm = np.minimum(thick * 0.9 - np.abs(v - eye_v + 0.03), np.minimum((u - eye_u * 1.02) * side - wide * 0.95, person.width - np.abs(face.side)))
+        frame = np.maximum(thick - np.abs(away - 1) * min(wide, tall), arm)
+        canvas.over(rim, _inside(frame, pixel * 2) * seen)
+    bridge = np.minimum(thick - np.abs(v - person.eye_v + 0.01 - 0.5 * u * u), person.eye_u * 1.02 - wide - np.abs(u))
+    canvas.over(rim, _inside(bridge, pixel * 2) * seen)
+
+
+def _draw(person: _Person, picture: Array, centre: tuple[float, float], radius: float, light: _Light, rng: Rng) -> None:
     """Draw one person: centre and radius (half the head's height) in parts of the picture's size."""
     size = picture.shape[0]
     x, y = grid(size)
-    dx, dy = (x - centre[0]) / radius, (y - centre[1]) / radius
+    x, y = (x - centre[0]) / radius, (y - centre[1]) / radius
     cos, sin = math.cos(person.roll), math.sin(person.roll)
-    everything = _Canvas(picture, dx, dy, 1 / (size * radius))
-    _hair_back(person, everything, light)
-    _body(person, everything, light)
-    left, right = (int(np.clip((centre[0] + k * radius * 1.5) * size, 0, size)) for k in (-1, 1))
-    top, bottom = (int(np.clip((centre[1] + k * radius) * size, 0, size)) for k in (-1.75, 1.75))
-    window = slice(top, bottom), slice(left, right)
-    dx, dy = dx[window], dy[window]
-    head = _Canvas(picture[window], dx * cos + dy * sin, dy * cos - dx * sin, 1 / (size * radius))
-    _head(person, head, light)
+    everything = _Canvas(picture, x, y, 1 / (size * radius))
+    _hair_back(person, everything, light, rng)
+    _body(person, everything.within(9, 0.2, 9), light, rng)
+    around = everything.within(1.5, -1.7, 1.75)
+    head = _Canvas(around.pixels, around.x * cos + around.y * sin, around.y * cos - around.x * sin, around.pixel)
+    near = -1 if person.yaw > 0 else 1
+    ears = head.within(1.05, -0.25, 0.35)
+    _ear(person, ears, light, -near)
+    if abs(person.yaw) < 0.2:
+        _ear(person, ears, light, near)
+    _head(person, head, light, rng)
+    if person.glasses:
+        _glasses(person, head, rng)
+    if person.style != "bald" or person.age > 0.35:
+        _hair_front(person, head, light, rng)
+    if abs(person.yaw) >= 0.2 and person.style in ("short", "side", "bald", "bun"):
+        _ear(person, ears, light, near)
+    if person.hat:
+        _hat(person, head, light, rng)
 
 
 def portrait(seed: int, size: int = 256) -> Array:
@@ -512,21 +693,20 @@ def portrait(seed: int, size: int = 256) -> Array:
     fine = -(-size * 3 // 8) * 4
     picture = np.ascontiguousarray(_background(rng, fine), np.float32)
     side = rng.uniform(-1.1, 1.1)
-    direction = np.array([np.sin(side), -rng.uniform(0.2, 0.8), rng.uniform(0.55, 1.0) * np.cos(side) + 0.2], np.float32)
-    warm = rng.normal(0, 0.06)
-    power = rng.uniform(0.7, 1.05)
+    direction = np.array([math.sin(side), -rng.uniform(0.2, 0.8), rng.uniform(0.55, 1.0) * math.cos(side) + 0.2], np.float32)
+    warmth, power = rng.normal(0, 0.05), rng.uniform(0.75, 1.05)
     light = _Light(
         direction / np.linalg.norm(direction),
-        np.array([1 + warm, 1, 1 - warm], np.float32) * power,
-        np.array([1 - warm, 1, 1 + warm], np.float32) * rng.uniform(0.12, 0.42),
+        np.array([1 + warmth, 1, 1 - warmth], np.float32) * power,
+        np.array([1 - warmth, 1, 1 + warmth], np.float32) * rng.uniform(0.16, 0.42),
     )
     if rng.random() < 0.12:
-        places = [(rng.uniform(0.26, 0.32), rng.uniform(0.36, 0.5)), (rng.uniform(0.68, 0.74), rng.uniform(0.36, 0.5))]
-        radii = rng.uniform(0.2, 0.25, 2)
+        places = [(rng.uniform(0.27, 0.32), rng.uniform(0.38, 0.48)), (rng.uniform(0.68, 0.73), rng.uniform(0.38, 0.48))]
+        radii = rng.uniform(0.2, 0.25, 2).tolist()
     else:
-        places = [(0.5 + rng.normal(0, 0.04), rng.uniform(0.4, 0.48))]
-        radii = [rng.uniform(0.23, 0.34)]
+        places = [(0.5 + rng.normal(0, 0.035), rng.uniform(0.41, 0.47))]
+        radii = [rng.uniform(0.24, 0.33)]
     for place, radius in zip(places, radii, strict=True):
-        _draw(_sitter(rng), picture, place, float(radius), light)
+        _draw(_sitter(rng), picture, place, radius, light, rng)
     small = Image.fromarray(to_uint8(picture)).resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(small)
