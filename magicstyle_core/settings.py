@@ -67,9 +67,11 @@ class FusionSettings:
             raise SettingsError(f"start ({self.start:g}) lies after end ({self.end:g}); make start the smaller one.")
         if self.fusion not in get_args(Fusion):
             raise SettingsError(f"fusion is {self.fusion!r}; give 'blend' or 'joint'.")
-        object.__setattr__(self, "layers", tuple(self.layers))
+        if not isinstance(self.layers, (list, tuple)) or not all(isinstance(name, str) and name for name in self.layers):
+            raise SettingsError(f"layers is {self.layers!r}; give a list of layer names, such as ['all'].")
         if not self.layers:
             raise SettingsError("No layer is chosen; choose at least one, or set strength to 0.")
+        object.__setattr__(self, "layers", tuple(self.layers))
         if self.steps is not None:
             _check_steps(self.steps)
         if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):

@@ -75,6 +75,12 @@ def test_layers_become_a_tuple_and_are_not_empty() -> None:
         FusionSettings(layers=())
 
 
+@pytest.mark.parametrize("wrong", ["all", (1, 2), ("",), 5])
+def test_layers_are_a_list_of_names(wrong: object) -> None:
+    with pytest.raises(SettingsError, match="give a list of layer names"):
+        FusionSettings(layers=wrong)  # type: ignore[arg-type]
+
+
 def test_settings_are_frozen_and_hashable() -> None:
     settings = FusionSettings(layers=["a", "b"])  # type: ignore[arg-type]
     with pytest.raises(FrozenInstanceError):
