@@ -1,0 +1,86 @@
+"""MagicStyle on a web page. `python app.py` serves it; `build_demo(engine)` gives it to tests and to other servers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import gradio as gr
+
+from magicstyle_core import MagicStyleError, StyleEngine
+from magicstyle_core.ui.api import connect_api
+from magicstyle_core.ui.examples import load_examples
+from magicstyle_core.ui.handlers import Studio
+from magicstyle_core.ui.job import Worker, file_digest
+from magicstyle_core.ui.layers import LayerChooser
+from magicstyle_core.ui.layout import build_page
+from magicstyle_core.ui.shelf import Shelf
+from magicstyle_core.ui.theme import theme
+from magicstyle_core.ui.wiring import connect
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+CLEAN_UP_SECONDS = 3600  # how often, and from which age on, files of past sessions are deleted
+
+
+def build_demo(engine: StyleEngine) -> gr.Blocks:
+    """The whole page on this engine, queue included, not launched yet."""
+    examples = load_examples()
+    bundled = frozenset(file_digest(path) for example in examples for path in (example.content, example.style))
+    chooser = LayerChooser(engine)
+    with gr.Blocks(
+        title="MagicStyle", analytics_enabled=False, delete_cache=(CLEAN_UP_SECONDS, CLEAN_UP_SECONDS), fill_width=True
+    ) as demo:
+        page = build_page(chooser, examples)
+        studio = Studio(engine, page, chooser, Worker(engine, bundled), Shelf(engine, page, chooser))
+        connect_api(studio)  # first: it takes the public names
+        connect(studio, examples)
+        demo.unload(studio.leave)
+    return demo.queue(max_size=16)
+
+
+def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str:
+    """Serves the page without blocking, with /healthz beside it. Returns its address."""
+    app, url, _ = demo.launch(
+        server_port=port,
+        share=share,
+        prevent_thread_lock=True,
+        theme=theme(),
+        css_paths=[ASSETS / "style.css"],
+        allowed_paths=[str(ASSETS / "examples")],
+        footer_links=["api"],
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        max_file_size="30mb",
+    )
+    app.add_api_route("/healthz", lambda: {"status": "ok"})
+    return url
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve the MagicStyle page.")
+    parser.add_argument(
+        "--model", default=os.environ.get("MAGICSTYLE_MODEL", "mini"), help="mini, sd15, a folder or a hub id"
+    )
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860")
+    parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=os.environ.get("MAGICSTYLE_BUDGET"),
+        help="most gigabytes of stored features; default: a share of the free memory",
+    )
+    arguments = parser.parse_args()
+    budget_bytes = None if arguments.budget is None else int(arguments.budget * 1e9)
+    try:
+        engine = StyleEngine.load(arguments.model, budget_bytes=budget_bytes)
+    except MagicStyleError as error:
+        raise SystemExit(str(error)) from error
+    demo = build_demo(engine)
+    launch(demo, arguments.port, arguments.share)
+    demo.block_thread()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The page: layout, handlers and sessions. Needs Gradio; nothing else in the core imports it."""

@@ -1,0 +1,118 @@
+"""The same actions for programs, over gradio_client. One client is one session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+from gradio import FileData
+
+from magicstyle_core import FusionSettings, InversionSettings
+from magicstyle_core.metadata import read_png
+from magicstyle_core.settings import apply_preset
+from magicstyle_core.ui.handlers import Studio, explained
+from magicstyle_core.ui.job import Job, Update
+from magicstyle_core.ui.wiring import MODEL
+
+DEFAULT_STEPS = InversionSettings().steps
+
+
+class Api:
+    """Endpoints of one studio. Work yields `{"phase", "step", "total"}` while it runs, and its result at the end."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def invert(self, request: gr.Request, image: FileData, steps: int = DEFAULT_STEPS) -> Iterator[dict[str, Any]]:
+        """Invert an image ahead of time. Returns its steps and the UNet calls that it took, 0 when it was stored."""
+        session = self.studio.session(request)
+        work = self.studio.worker.invert(session, image["path"], steps, "invert")
+        while True:
+            try:
+                yield _progress(next(work))
+            except StopIteration as stop:
+                inversion, calls = stop.value
+                break
+        yield {"steps": inversion.steps, "width": inversion.width, "height": inversion.height, "unet_calls": calls}
+
+    def stylize(
+        self,
+        request: gr.Request,
+        content: FileData,
+        style: FileData,
+        strength: float = FusionSettings.strength,
+        steps: int = DEFAULT_STEPS,
+        preset: str | None = None,
+        settings: dict[str, Any] | None = None,
+        more_styles: list[FileData] | None = None,
+        weights: list[float] | None = None,
+        private: bool = False,
+    ) -> Iterator[tuple[FileData | None, dict[str, Any]]]:
+        """Render `content` in the manner of `style`. `settings` holds further fields of FusionSettings by name;
+        `weights` one number per style; `private` leaves the settings out of the PNG."""
+        session = self.studio.session(request)
+        job = self._job(content, [style, *(more_styles or [])], weights, strength, steps, preset, settings or {})
+        work = self.studio.worker.run(session, job, live=False)
+        while True:
+            try:
+                yield None, _progress(next(work))
+            except StopIteration as stop:
+                result = stop.value
+                break
+        entry = self.studio.shelf.add(session, job, result, private)
+        facts = {
+            "inversion_calls": result.inversion_calls,
+            "unet_calls": result.render_calls,
+            "seconds": round(result.seconds, 3),
+            "settings": asdict(result.settings),
+            "status": entry.summary,
+        }
+        yield FileData(path=str(entry.path)), facts
+
+    def restore(self, png: FileData) -> dict[str, Any]:
+        """The settings that a PNG made here carries."""
+        return asdict(read_png(png["path"]))
+
+    def forget(self, request: gr.Request) -> dict[str, int]:
+        """Drop everything of this client. Returns the bytes of features freed."""
+        return {"bytes_freed": self.studio.drop(request)}
+
+    def stats(self, request: gr.Request) -> dict[str, Any]:
+        """Bytes stored for this client and for all, hits, misses, UNet calls since the start."""
+        stats = self.studio.engine.stats()
+        own = stats.pop("sessions")
+        return {**stats, "all_bytes": sum(own.values()), "my_bytes": own.get(self.studio.session(request).key, 0)}
+
+    def _job(
+        self,
+        content: FileData,
+        styles: list[FileData],
+        weights: list[float] | None,
+        strength: float,
+        steps: int,
+        preset: str | None,
+        settings: dict[str, Any],
+    ) -> Job:
+        fusion = FusionSettings.from_dict({"strength": strength, **settings})
+        if preset is not None:
+            fusion = apply_preset(preset, fusion)
+        numbers = weights or [1.0] * len(styles)
+        paths = [style["path"] for style in styles]
+        return Job(content["path"], tuple(zip(paths, numbers, strict=True)), fusion, steps)
+
+
+def connect_api(studio: Studio) -> None:
+    """Makes the endpoints, in the current Blocks context."""
+    api = Api(studio)
+    model = {**MODEL, "api_visibility": "public"}
+    gr.api(explained(api.invert), api_name="invert", **model)
+    gr.api(explained(api.stylize), api_name="stylize", **model)
+    gr.api(explained(api.restore), api_name="restore", queue=False)
+    gr.api(explained(api.forget), api_name="forget", queue=False)
+    gr.api(explained(api.stats), api_name="stats", queue=False)
+
+
+def _progress(update: Update) -> dict[str, Any]:
+    return {"phase": update.phase, "step": update.step, "total": update.total}

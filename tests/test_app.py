@@ -1,0 +1,158 @@
+"""The app as programs use it: a real server, real clients, the API endpoints."""
+
+from __future__ import annotations
+
+import gc
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+import app
+from magicstyle_core import StyleEngine
+from magicstyle_core.metadata import read_png
+
+# Gradio leaves sockets and event loops to the garbage collector, and uses an option that pandas is about to drop.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore:'future.no_silent_downcasting'",
+)
+
+STEPS = 4
+
+
+@pytest.fixture
+def url(engine: StyleEngine) -> Iterator[str]:
+    demo = app.build_demo(engine)
+    yield app.launch(demo)
+    demo.close()
+    gc.collect()
+
+
+@pytest.fixture
+def connect(url: str) -> Iterator[Callable[[], Client]]:
+    clients: list[Client] = []
+
+    def connect() -> Client:
+        clients.append(Client(url, verbose=False, analytics_enabled=False))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, astronaut: Image.Image, painted: Image.Image) -> dict[str, Any]:
+    astronaut.save(tmp_path / "astronaut.png")
+    painted.save(tmp_path / "painted.png")
+    return {"content": handle_file(tmp_path / "astronaut.png"), "style": handle_file(tmp_path / "painted.png")}
+
+
+def stylize(client: Client, pair: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any]]:
+    return client.predict(**pair, **{"steps": STEPS, **options}, api_name="/stylize")
+
+
+def test_another_strength_needs_no_inversion(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    client = connect()
+    first_path, first = stylize(client, pair, strength=1.0)
+    second_path, second = stylize(client, pair, strength=0.2)
+    assert (first["inversion_calls"], first["unet_calls"]) == (2 * STEPS, STEPS)
+    assert (second["inversion_calls"], second["unet_calls"]) == (0, STEPS)
+    difference = np.abs(np.asarray(Image.open(first_path), int) - np.asarray(Image.open(second_path), int))
+    assert difference.mean() > 1
+
+
+def test_fewer_steps_reuse_the_inversion_and_more_do_not(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    client = connect()
+    stylize(client, pair, steps=6)
+    assert stylize(client, pair, steps=3)[1]["inversion_calls"] == 0
+    assert stylize(client, pair, steps=7)[1]["inversion_calls"] == 14
+
+
+def test_two_clients_are_two_sessions(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    one, other = connect(), connect()
+    stylize(one, pair)
+    assert one.predict(api_name="/stats")["my_bytes"] > 0
+    assert other.predict(api_name="/stats")["my_bytes"] == 0
+    assert stylize(other, pair)[1]["inversion_calls"] == 2 * STEPS
+
+
+def test_leaving_frees_the_bytes_and_the_files(
+    connect: Callable[[], Client], pair: dict[str, Any], engine: StyleEngine, tmp_path: Path
+) -> None:
+    before = engine.stats()["sessions"]
+    client = connect()
+    stylize(client, pair)
+    assert list(tmp_path.glob("session-*"))
+    client.close()
+    deadline = time.monotonic() + 30
+    while (engine.stats()["sessions"] != before or list(tmp_path.glob("session-*"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert engine.stats()["sessions"] == before
+    assert not list(tmp_path.glob("session-*"))
+
+
+def test_forget_frees_at_once_and_the_client_goes_on(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    client = connect()
+    stylize(client, pair)
+    assert client.predict(api_name="/forget")["bytes_freed"] > 0
+    assert client.predict(api_name="/stats")["my_bytes"] == 0
+    assert stylize(client, pair)[1]["inversion_calls"] == 2 * STEPS
+
+
+def test_invert_ahead_of_time(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    client = connect()
+    for image in pair.values():
+        facts = client.predict(image, steps=STEPS, api_name="/invert")
+        assert (facts["steps"], facts["unet_calls"]) == (STEPS, STEPS)
+    assert stylize(client, pair)[1]["inversion_calls"] == 0
+
+
+def test_the_png_carries_its_settings_unless_private(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    client = connect()
+    path, _ = stylize(client, pair, strength=0.7, settings={"structure": 0.45})
+    restored = client.predict(handle_file(path), api_name="/restore")
+    assert (restored["settings"]["strength"], restored["settings"]["structure"]) == (0.7, 0.45)
+    assert read_png(path).inversion.steps == STEPS
+    private_path, _ = stylize(client, pair, strength=0.7, private=True)
+    assert Image.open(private_path).info == {}
+    with pytest.raises(Exception, match="no MagicStyle settings|settings"):
+        client.predict(handle_file(private_path), api_name="/restore")
+
+
+def test_two_styles_with_weights(connect: Callable[[], Client], pair: dict[str, Any], tmp_path: Path) -> None:
+    Image.new("RGB", (128, 128), "navy").save(tmp_path / "navy.png")
+    client = connect()
+    alone, _ = stylize(client, pair)
+    mixed, _ = stylize(client, pair, more_styles=[handle_file(tmp_path / "navy.png")], weights=[1.0, 3.0])
+    assert np.asarray(Image.open(mixed)).mean() < np.asarray(Image.open(alone)).mean() - 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"strength": 9}, "strength is 9"), ({"preset": "Loud"}, "no preset 'Loud'"), ({"settings": {"size": 1}}, "size")],
+)
+def test_mistakes_are_explained(
+    connect: Callable[[], Client], pair: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Exception, match=message):
+        stylize(connect(), pair, **options)
+
+
+def test_a_broken_file_is_explained(connect: Callable[[], Client], pair: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(Exception, match="not a picture"):
+        stylize(connect(), {**pair, "content": handle_file(tmp_path / "broken.png")})
+
+
+def test_healthz(url: str) -> None:
+    with urllib.request.urlopen(f"{url}healthz") as answer:
+        assert answer.read() == b'{"status":"ok"}'
