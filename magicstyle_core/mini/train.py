@@ -1,0 +1,421 @@
+"""The recipe of the embedded model, start to end.
+
+    python -m magicstyle_core.mini.pool  --pool POOL                                            render the pictures
+    python -m magicstyle_core.mini.train autoencoder --pool POOL --checkpoints RUN --minutes 40
+    python -m magicstyle_core.mini.train unet        --pool POOL --checkpoints RUN --minutes 90 --export assets/mini
+
+Both stages stop after their minutes, write a checkpoint every few minutes and go on from it when started again.
+
+The UNet is trained on the method itself. A batch has three kinds of rows at the same timestep: content pictures,
+pictures in some style, and as targets the content pictures drawn in that very style. Content and style rows attend to
+themselves, as during an inversion; the target rows attend by FFA to content and style rows, as during a render. All
+rows are asked to denoise, so the target rows can do well only by taking palette and texture through FFA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderDC, DDIMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.autoencoders.autoencoder_dc import ResBlock
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from magicstyle_core.attention import feature_fusion_attention
+from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, build_autoencoder
+from magicstyle_core.mini.pool import PICTURES, STYLES, load_pool
+from magicstyle_core.rendering import adain
+
+WIDTHS = (64, 128, 192)
+PROMPT_DIM = 32
+SAVE_EVERY = 180.0  # seconds between checkpoints
+WARM_UP = 100  # steps
+HELD_OUT = 4  # blocks of the pool that no step sees
+NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little left to teach
+LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
+REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
+CROPS = ((16, 8), (32, 2))  # latents per side and examples per batch: small crops first, whole pictures at the end
+WHOLE_PICTURES_FROM = 0.85  # fraction of the time
+
+Group = tuple[list[nn.Parameter], float]
+
+
+class Run:
+    """What both stages share: optimiser, moving average of the weights, clock and checkpoint."""
+
+    def __init__(self, model: ModelMixin, groups: Sequence[Group], path: Path, minutes: float) -> None:
+        self.model, self.path, self.minutes = model, path, minutes
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        parameters = [{"params": members, "rate": rate} for members, rate in groups]
+        self.optimiser = torch.optim.AdamW(parameters, weight_decay=1e-4, betas=(0.9, 0.99))
+        self.step, self.seconds = 0, 0.0
+        if path.exists():
+            state = torch.load(path, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self.seconds = state["step"], state["seconds"]
+        self._clock = time.monotonic()
+        self._saved = self.seconds
+
+    @property
+    def fraction(self) -> float:
+        """How much of the time budget is spent, from 0 up to 1."""
+        now = time.monotonic()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        return min(self.seconds / (60 * self.minutes), 1.0)
+
+    def update(self, loss: Tensor) -> None:
+        """One optimiser step. The rate warms up, stays, and falls over the last 60 % of the time."""
+        decay = max(0.02, min(1.0, (1 - self.fraction) / 0.6))
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["rate"] * min(1.0, (self.step + 1) / WARM_UP) * decay
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(0.998, self.step / (self.step + 9))
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+
+    @property
+    def save_is_due(self) -> bool:
+        return self.seconds - self._saved >= SAVE_EVERY
+
+    def save(self) -> None:
+        """Writes the checkpoint; a stop in the middle leaves the one before."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        temporary = self.path.with_suffix(".partial")
+        torch.save(state, temporary)
+        temporary.replace(self.path)
+        self._saved = self.seconds
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(batch, height, width, 3) uint8 to (batch, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def train_autoencoder(pool: np.ndarray, folder: Path, *, minutes: float, device: str, seed: int) -> None:
+    """Pixels to latents and back; the loss is the mean PSNR, so that coarse drawings do not outweigh photographs."""
+    rng = np.random.default_rng(seed)
+    vae = build_autoencoder(to_tensor(pool[:100, :, 0].reshape(-1, *pool.shape[3:])))
+    vae = vae.to(device, memory_format=torch.channels_last)
+    blocks = [p for module in vae.modules() if isinstance(module, ResBlock) for p in module.parameters()]
+    known = {id(p) for p in blocks}
+    linear = [p for p in vae.parameters() if id(p) not in known]  # at their best already, so they move less
+    run = Run(vae, [(blocks, 1.5e-3), (linear, 2e-4)], folder / "autoencoder.pt", minutes)
+    held_out = to_tensor(pool[-HELD_OUT:, 0].reshape(-1, *pool.shape[3:])).to(device)
+    mean_loss, seen, start = 0.0, 0, time.monotonic()
+    while run.fraction < 1:
+        size, count = ((64, 16), (96, 7))[rng.integers(2)]
+        pixels = to_tensor(pixel_crops(pool, rng, count, size)).to(device, memory_format=torch.channels_last)
+        latents = vae.encode(pixels).latent  # (count, 16, size / 8, size / 8)
+        decoded = vae.decode(latents + LATENT_NOISE * torch.randn_like(latents)).sample
+        loss = (decoded - pixels).square().mean((1, 2, 3)).add(NEARLY_PERFECT).log().mean()
+        run.update(loss)
+        mean_loss, seen = 0.98 * mean_loss + 0.02 * loss.item(), seen + count
+        if run.step % 200 == 0:
+            with torch.no_grad():
+                errors = (run.average(held_out).sample.clamp(-1, 1) - held_out).square().mean((1, 2, 3))
+            print(
+                f"autoencoder: step {run.step}, {run.seconds / 60:.1f} min, "
+                f"{seen / (time.monotonic() - start):.0f} crops/s, "
+                f"loss {mean_loss:.3f}, held out {(10 * torch.log10(4 / errors)).mean():.2f} dB",
+                flush=True,
+            )
+        if run.save_is_due:
+            run.save()
+    run.save()
+    with torch.no_grad():
+        std = run.average.encode(held_out).latent.std().item()
+    run.average.register_to_config(scaling_factor=1 / std)
+    run.average.save_pretrained(folder / "vae")
+
+
+def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    """Square crops, uint8 (count, size, size, 3), half of plain pictures and half of drawn ones, by chance mirrored."""
+    crops = []
+    for _ in range(count):
+        version = 0 if rng.random() < 0.5 else rng.integers(1, 1 + STYLES)
+        picture = pool[rng.integers(len(pool) - HELD_OUT), rng.integers(PICTURES), version]  # (256, 256, 3)
+        row, column = rng.integers(0, picture.shape[0] - size + 1, 2)
+        crop = picture[row : row + size, column : column + size]
+        crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    return np.stack(crops)
+
+
+@torch.no_grad()
+def encode_pool(pool: np.ndarray, vae: AutoencoderDC, path: Path, device: str) -> Tensor:
+    """Scaled latents of the whole pool, fp16 (blocks, pictures, versions, 16, 32, 32), kept at `path`."""
+    if path.exists():
+        return torch.load(path, weights_only=True, mmap=True)
+    vae = vae.to(device, memory_format=torch.channels_last)
+    latents = []
+    for block in pool:
+        pixels = to_tensor(block.reshape(-1, *block.shape[2:])).to(device, memory_format=torch.channels_last)
+        encoded = vae.encode(pixels).latent * vae.config.scaling_factor  # (pictures * versions, 16, 32, 32)
+        latents.append(encoded.contiguous().half().cpu().unflatten(0, block.shape[:2]))
+    torch.save(torch.stack(latents), path)
+    return torch.stack(latents)
+
+
+def build_unet() -> UNet2DConditionModel:
+    """SD's blocks at small size, head dimension 64 (fused attention is slow below 32)."""
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * len(WIDTHS),
+        up_block_types=("CrossAttnUpBlock2D",) * len(WIDTHS),
+        cross_attention_dim=PROMPT_DIM,
+        attention_head_dim=tuple(width // 64 for width in WIDTHS),  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """SD's noise schedule, with v prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+@dataclass
+class FusionState:
+    """What the attention layers of one training step share."""
+
+    strength: Tensor  # (examples, 1, 1, 1)
+    structure: Tensor  # (examples, 1, 1, 1)
+    temperature: float
+
+
+class TrainingAttention:
+    """Self-attention over rows [contents, styles, targets]: the targets attend by FFA, the others to themselves."""
+
+    def __init__(self) -> None:
+        self.state: FusionState
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, **kwargs: object) -> Tensor:
+        def heads(projected: Tensor) -> Tensor:
+            return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (rows, heads, tokens, dim)
+
+        query, key, value = (heads(project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v))
+        query_c, _style_query, query_t = query.chunk(3)
+        key_c, key_s = key.chunk(3)[:2]
+        value_c, value_s = value.chunk(3)[:2]
+        references = 2 * len(query_c)
+        plain = F.scaled_dot_product_attention(query[:references], key[:references], value[:references])
+        fused = feature_fusion_attention(
+            query_t,
+            query_c,
+            key_c,
+            value_c,
+            key_s,
+            value_s,
+            strength=self.state.strength,
+            structure=self.state.structure,
+            temperature=self.state.temperature,
+        )  # (examples, heads, tokens, dim)
+        out = torch.cat([plain, fused]).transpose(1, 2).flatten(2)  # (rows, tokens, channels)
+        return attn.to_out[1](attn.to_out[0](out))
+
+
+@dataclass
+class Examples:
+    """Clean latents, each (examples, 16, size, size), and the strength that leads from content to target."""
+
+    content: Tensor
+    style: Tensor
+    target: Tensor
+    strength: Tensor  # (examples, 1, 1, 1)
+
+
+def draw_examples(latents: Tensor, rng: np.random.Generator, count: int, size: int) -> Examples:
+    """Crops of content, of another picture in the style, and of the content in the style.
+
+    One in seven shows two crops of one picture instead, and the target is the content: a picture is its own style.
+    """
+    contents, styles, stylised = [], [], []
+    for _ in range(count):
+        block = latents[rng.integers(len(latents))].float()  # (pictures, versions, 16, 32, 32)
+        picture, other = rng.choice(PICTURES, 2, replace=False)
+        version = rng.integers(1, 1 + STYLES)
+        rows, columns, style_rows, style_columns = (
+            slice(start, start + size) for start in rng.integers(0, block.shape[-1] - size + 1, 4)
+        )
+        if rng.random() < 1 / 7:
+            version = rng.integers(0, 1 + STYLES)
+            content = target = block[picture, version, :, rows, columns]
+            style = block[picture, version, :, style_rows, style_columns]
+        else:
+            content, target = block[picture, 0, :, rows, columns], block[picture, version, :, rows, columns]
+            style = block[other, version, :, style_rows, style_columns]
+        contents.append(content)
+        styles.append(style)
+        stylised.append(target)
+    strength = torch.tensor([draw_strength(rng) for _ in range(count)]).view(-1, 1, 1, 1)
+    content, style, full = torch.stack(contents), torch.stack(styles), torch.stack(stylised)
+    target = content + strength.clamp(max=1) * (full - content)
+    target = target + (strength - 1).clamp(min=0) * (adain(full, style) - full)  # past 1, on to the style's colours
+    return Examples(content, style, target, strength)
+
+
+def draw_strength(rng: np.random.Generator) -> float:
+    """Mostly 1, sometimes 0, sometimes between, sometimes beyond."""
+    kind = rng.random()
+    if kind < 0.6:
+        return 1.0
+    if kind < 0.68:
+        return 0.0
+    return rng.uniform(0, 1) if kind < 0.84 else rng.uniform(1, 1.5)
+
+
+def fusion_loss(
+    unet: UNet2DConditionModel,
+    attention: TrainingAttention,
+    alphas_cumprod: Tensor,
+    examples: Examples,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Loss of the target rows and of the reference rows, mean square errors of v.
+
+    A render begins at the content's own noise with the content still in it, and what it has drawn so far is
+    unfinished. Two in three targets therefore share the content's noise, and the clean latents that are noised lie
+    somewhere between target and content, the nearer to the content the noisier the timestep.
+    """
+    count, device = len(examples.content), examples.content.device
+    timesteps = torch.randint(0, len(alphas_cumprod), (count,), device=device)
+    alpha = alphas_cumprod[timesteps].sqrt().view(-1, 1, 1, 1)
+    sigma = (1 - alphas_cumprod[timesteps]).sqrt().view(-1, 1, 1, 1)
+    noise_c, noise_s, noise_t = torch.randn(3, *examples.content.shape, device=device)
+    shared = torch.from_numpy(rng.random((count, 1, 1, 1)) < 2 / 3).to(device)
+    noise_t = torch.where(shared, noise_c, noise_t)
+    unfinished = (timesteps / len(alphas_cumprod) - 0.2).clamp(min=0).view(-1, 1, 1, 1) / 0.8
+    unfinished = unfinished * torch.from_numpy(rng.random((count, 1, 1, 1))).float().to(device)
+    begun = examples.target + unfinished * (examples.content - examples.target)
+
+    clean = torch.cat([examples.content, examples.style, examples.target])  # (rows, 16, size, size)
+    noisy = torch.cat(
+        [
+            alpha * examples.content + sigma * noise_c,
+            alpha * examples.style + sigma * noise_s,
+            alpha * begun + sigma * noise_t,
+        ]
+    )
+    alpha, sigma = alpha.repeat(3, 1, 1, 1), sigma.repeat(3, 1, 1, 1)
+    velocity = (alpha * noisy - clean) / sigma  # v whose noise leads from the clean latents to the noisy ones
+    attention.state = FusionState(
+        strength=examples.strength,
+        structure=torch.from_numpy(rng.random((count, 1, 1, 1))).float().to(device),
+        temperature=rng.uniform(1.0, 1.4),
+    )
+    null_prompt = torch.zeros(3 * count, 1, PROMPT_DIM, device=device)
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        output = unet(noisy, timesteps.repeat(3), null_prompt).sample
+    errors = (output.float() - velocity).square().mean((1, 2, 3))  # (rows,)
+    return errors[2 * count :].mean(), errors[: 2 * count].mean()
+
+
+def train_unet(
+    pool: np.ndarray, folder: Path, *, minutes: float, device: str, seed: int, export_to: Path | None
+) -> None:
+    """The diffusion model, on the latents of the finished autoencoder."""
+    rng = np.random.default_rng(seed)
+    vae = AutoencoderDC.from_pretrained(folder / "vae").eval()
+    latents = encode_pool(pool, vae, folder / "latents.pt", device)
+    alphas_cumprod = build_scheduler().alphas_cumprod.to(device)
+    unet = build_unet().to(device, memory_format=torch.channels_last)
+    run = Run(unet, [(list(unet.parameters()), 6e-4)], folder / "unet.pt", minutes)
+    attention = TrainingAttention()
+    for name, module in unet.named_modules():
+        if name.endswith("attn1"):
+            module.processor = attention
+    losses, seen, start = torch.zeros(2), 0, time.monotonic()
+    while run.fraction < 1:
+        size, count = CROPS[run.fraction > WHOLE_PICTURES_FROM]
+        examples = draw_examples(latents[:-HELD_OUT], rng, count, size)
+        examples = Examples(**{name: value.to(device) for name, value in vars(examples).items()})
+        target_loss, reference_loss = fusion_loss(unet, attention, alphas_cumprod, examples, rng)
+        run.update(target_loss + REFERENCE_WEIGHT * reference_loss)
+        losses = losses.lerp(torch.stack([target_loss, reference_loss]).detach().cpu(), 0.01)
+        seen += 3 * count
+        if run.step % 100 == 0:
+            print(
+                f"unet: step {run.step}, {run.seconds / 60:.1f} min, "
+                f"{seen / (time.monotonic() - start):.0f} images/s, loss {losses[0]:.4f}, references {losses[1]:.4f}",
+                flush=True,
+            )
+        if run.save_is_due:
+            run.save()
+    run.save()
+    if export_to is not None:
+        export(run.average, vae, export_to)
+
+
+def export(unet: UNet2DConditionModel, vae: AutoencoderDC, folder: Path) -> None:
+    """Writes the model in diffusers' layout, weights as fp16 safetensors."""
+    copy.deepcopy(unet).half().save_pretrained(folder / "unet")
+    copy.deepcopy(vae).half().save_pretrained(folder / "vae")
+    build_scheduler().save_pretrained(folder / "scheduler")
+    save_file({"null_prompt": torch.zeros(1, 1, PROMPT_DIM)}, folder / "null_prompt.safetensors")
+    index = {
+        "_class_name": "MagicStyleMini",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderDC"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m magicstyle_core.mini.train", description="Trains the embedded model."
+    )
+    parser.add_argument("stage", choices=("autoencoder", "unet"))
+    parser.add_argument("--pool", type=Path, required=True, help="folder of rendered blocks")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder to keep the state of the training in")
+    parser.add_argument("--minutes", type=float, required=True, help="time budget of the stage, all runs together")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--export", type=Path, help="folder to write the finished model to (stage unet)")
+    arguments = parser.parse_args()
+    arguments.checkpoints.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(arguments.seed)
+    pool = load_pool(arguments.pool)
+    common = dict(minutes=arguments.minutes, device=arguments.device, seed=arguments.seed)
+    if arguments.stage == "autoencoder":
+        train_autoencoder(pool, arguments.checkpoints, **common)
+    else:
+        train_unet(pool, arguments.checkpoints, export_to=arguments.export, **common)
+
+
+if __name__ == "__main__":
+    main()
