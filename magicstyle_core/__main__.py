@@ -14,7 +14,7 @@ from typing import Any
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.metadata import write_png
-from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings, apply_preset, default_preset
 
 FUSION_OPTIONS = ("strength", "structure", "colour", "temperature", "fusion", "layers", "start", "end", "seed")
 
@@ -52,9 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def stylize(engine: StyleEngine, arguments: argparse.Namespace) -> dict[str, Any]:
-    settings = FusionSettings()
-    if arguments.preset:
-        settings = apply_preset(arguments.preset, settings)
+    settings = apply_preset(arguments.preset or default_preset(arguments.model), FusionSettings())
     given = {name: getattr(arguments, name) for name in FUSION_OPTIONS if getattr(arguments, name) is not None}
     settings = replace(settings, **given)
     if arguments.output.suffix.lower() != ".png":

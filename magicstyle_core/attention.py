@@ -140,6 +140,11 @@ class Layer:
     level: int  # times its input is halved against the latents
     group: str  # "structure", "colour" or "texture", by its level
 
+    @property
+    def side(self) -> str:
+        """Where it is: "down", "mid" or "up"."""
+        return self.label.split()[0]
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the layer's tokens for latents of that height and width."""
         return -(-height // 2**self.level), -(-width // 2**self.level)
@@ -166,7 +171,10 @@ def self_attention_layers(unet: UNet2DConditionModel) -> list[Layer]:
 
 
 def choose_layers(layers: Sequence[Layer], chosen: Sequence[str]) -> list[Layer]:
-    """The layers that the chosen names mean: "all", a group, a label, or a dotted prefix of the module name.
+    """The layers that the chosen names mean.
+
+    A name is "all", a side ("up"), a group ("texture"), both ("up.texture"), a label ("up 2.1"), or a dotted prefix of
+    the module's name ("up_blocks.2").
 
     Raises:
         SettingsError: a name matches no layer.
@@ -176,13 +184,14 @@ def choose_layers(layers: Sequence[Layer], chosen: Sequence[str]) -> list[Layer]
         hits = {
             layer.name
             for layer in layers
-            if choice in ("all", layer.group, layer.label) or f"{layer.name}.".startswith(f"{choice}.")
+            if choice in ("all", layer.side, layer.group, f"{layer.side}.{layer.group}", layer.label)
+            or f"{layer.name}.".startswith(f"{choice}.")
         }
         if not hits:
             labels = ", ".join(layer.label for layer in layers)
             raise SettingsError(
-                f"Layer {choice!r} matches nothing in this model. Choose 'all', a group "
-                f"(structure, colour, texture), a prefix such as 'up_blocks', or one of: {labels}."
+                f"Layer {choice!r} matches nothing in this model. Choose 'all', a side (down, mid, up), a group "
+                f"(structure, colour, texture), both (up.texture), or one of: {labels}."
             )
         matched |= hits
     return [layer for layer in layers if layer.name in matched]

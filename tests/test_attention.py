@@ -149,10 +149,16 @@ def test_choose_layers_by_all_group_label_and_prefix(unet: UNet2DConditionModel)
     assert choose_layers(layers, ["all"]) == layers
     assert {layer.level for layer in choose_layers(layers, ["texture"])} == {0}
     assert [layer.label for layer in choose_layers(layers, ["up_blocks.1", "mid 0"])] == ["mid 0", "up 1.0", "up 1.1"]
+    assert [layer.label for layer in choose_layers(layers, ["down", "up.colour"])] == [
+        "down 0.0",
+        "down 1.0",
+        "up 0.0",
+        "up 0.1",
+    ]
     with pytest.raises(SettingsError, match=r"'up_blocks\.9' matches nothing"):
         choose_layers(layers, ["all", "up_blocks.9"])
     with pytest.raises(SettingsError):
-        choose_layers(layers, ["up"])  # no dotted prefix of a module name, no label
+        choose_layers(layers, ["up_blocks.1.att"])  # a prefix, but not one that ends at a dot
 
 
 def test_recording_is_bit_identical_and_restores(unet: UNet2DConditionModel) -> None:
