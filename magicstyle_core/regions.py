@@ -1,0 +1,81 @@
+"""Where the style goes: masks from faces and from brush strokes. White = inside, black = outside."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import dlib
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+# Long sides at which faces are looked for, the first with a face wins. The detector's window is 80 pixels, so the
+# first finds faces from a sixth of the picture's long side up, the second from a twelfth.
+SEARCH_SIDES = (480, 960)
+MARGIN = 0.1  # of the long side; a face that touches the picture's edge is found only with some room around it
+
+# The head with its hair as an ellipse, in sides of the detector's square (eyebrows to chin).
+HEAD_WIDTH, HEAD_HEIGHT = 1.7, 2.3
+HEAD_RISE = 0.2  # the head's centre above the square's
+FEATHER = 0.1  # standard deviation of the soft edge
+
+_detector_lock = threading.Lock()  # the detector keeps the picture that it works on
+
+
+@cache
+def _detector() -> dlib.fhog_object_detector:
+    return dlib.get_frontal_face_detector()
+
+
+def face_mask(image: Image.Image) -> Image.Image | None:
+    """A soft-edged mask over every face and its hair, or None when no face is found.
+
+    Faces are upright ones that look roughly at the viewer, found by dlib's detector (histograms of oriented gradients,
+    Dalal and Triggs 2005), whose model is part of the library.
+
+    Args:
+        image: of any mode; with the orientation of its EXIF already applied.
+
+    Returns:
+        Mode "L", as large as the image.
+    """
+    for side in SEARCH_SIDES:
+        scale = side / max(image.size)
+        width, height = (max(1, round(length * scale)) for length in image.size)
+        small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+        margin = round(side * MARGIN)
+        pixels = np.pad(np.asarray(small), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+        with _detector_lock:
+            faces = list(_detector()(pixels))
+        if faces:
+            break
+    else:
+        return None
+    mask = Image.new("L", small.size)
+    for face in faces:
+        square = face.width()
+        x, y = face.center().x - margin, face.center().y - margin - HEAD_RISE * square
+        across, down = HEAD_WIDTH * square / 2, HEAD_HEIGHT * square / 2
+        head = Image.new("L", small.size)
+        ImageDraw.Draw(head).ellipse((x - across, y - down, x + across, y + down), fill=255)
+        mask = ImageChops.lighter(mask, head.filter(ImageFilter.GaussianBlur(FEATHER * square)))
+    return mask.resize(image.size, Image.Resampling.BILINEAR)
+
+
+def brush_mask(editor_value: Mapping[str, Any]) -> Image.Image | None:
+    """The painted part of a `gr.ImageEditor`'s value, or None when nothing is painted.
+
+    Args:
+        editor_value: its "layers" are RGBA pictures of one size, PIL or uint8 (height, width, 4).
+
+    Returns:
+        Mode "L", as large as the layers: the greatest alpha of any layer.
+    """
+    mask = None
+    for layer in editor_value["layers"]:
+        picture = layer if isinstance(layer, Image.Image) else Image.fromarray(layer)
+        alpha = picture.convert("RGBA").getchannel("A")
+        mask = alpha if mask is None else ImageChops.lighter(mask, alpha)
+    return mask if mask is not None and mask.getbbox() else None
