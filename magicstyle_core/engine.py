@@ -42,10 +42,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Frame:
-    """One UNet call of a render is done."""
+    """One step of a render is done."""
 
     step: int
     total: int
+    unet_calls: int  # of this render so far: fewer than steps where an earlier render is reused, more where features
+    # had to be computed again
     image: Image.Image | None  # a preview, or at the last step the picture
     final: bool
 
@@ -190,15 +192,19 @@ class StyleEngine:
         with self._known_lock:
             known = {history: z for (session, history), z in self._known.items() if session == content.session}
         run = rendering.render(self.backbone, content, weighted, settings, layers, indices, features, strength, known)
+        calls = 0
         for step in run:
+            calls += not step.reused
+            done = calls + features.unet_calls
             with self._known_lock:
                 self._known[content.session, step.history] = step.latents.cpu()
             if step.step == step.total:
-                yield Frame(step.step, step.total, images.to_image(self.backbone.decode(step.latents)), final=True)
+                picture = images.to_image(self.backbone.decode(step.latents))
+                yield Frame(step.step, step.total, done, picture, final=True)
             elif preview_every and step.step % preview_every == 0:
-                yield Frame(step.step, step.total, self._preview(step.x0, content), final=False)
+                yield Frame(step.step, step.total, done, self._preview(step.x0, content), final=False)
             else:
-                yield Frame(step.step, step.total, None, final=False)
+                yield Frame(step.step, step.total, done, None, final=False)
 
     def stylize(
         self,
@@ -211,10 +217,10 @@ class StyleEngine:
     ) -> Picture:
         """The finished render of `render`, with what it cost."""
         settings = settings or FusionSettings()
-        start, calls_before = time.perf_counter(), self.backbone.unet_calls
+        start = time.perf_counter()
         *_, last = self.render(content, styles, settings, mask=mask, draft=draft)
         assert last.image is not None
-        return Picture(last.image, time.perf_counter() - start, self.backbone.unet_calls - calls_before, settings)
+        return Picture(last.image, time.perf_counter() - start, last.unet_calls, settings)
 
     def decode(self, content: Inversion) -> Image.Image:
         """The VAE round trip of an inverted image: what the model itself loses."""

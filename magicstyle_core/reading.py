@@ -37,6 +37,7 @@ class FeatureReader:
         self.following = dict(pairwise(indices))
         self.new_bank, self.largest = new_bank, largest
         self.recomputed: dict[str, FeatureBank] = {}
+        self.unet_calls = 0  # made to compute features again
         self.ahead: dict[tuple[str, int], tuple[Row, torch.cuda.Event]] = {}
         self.stream = torch.cuda.Stream(backbone.device) if backbone.device.type == "cuda" else None
 
@@ -69,6 +70,7 @@ class FeatureReader:
         latents = source.trajectory[step : step + 1].to(self.backbone.device)  # (1, channels, height, width)
         with self.backbone.lock, recording(self.backbone.unet, self.backbone.layers) as features:
             self.backbone.noise_pred(latents, source.timesteps[step])
+        self.unet_calls += 1
         bank = self.recomputed.setdefault(source.key, self.new_bank())
         if bank.nbytes <= self.largest:
             bank.write(step, features)

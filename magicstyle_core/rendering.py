@@ -21,13 +21,14 @@ VARIATION = 0.4  # share of the start latent's norm that a seed replaces at stre
 
 @dataclass(frozen=True)
 class RenderStep:
-    """The state after one UNet call."""
+    """The state after one step."""
 
-    step: int  # UNet calls done, 1 .. total
+    step: int  # steps done, 1 .. total
     total: int
     latents: Tensor  # (1, channels, height, width), fp32
     x0: Tensor  # the clean latents as foreseen at this step, same shape
     history: str  # digest of all that led to these latents
+    reused: bool  # from an earlier render, without a UNet call
 
 
 @torch.no_grad()
@@ -60,7 +61,7 @@ def render(
     done = next((n for n in range(len(indices), 0, -1) if history[n] in known), 0)
     if done:
         latents = known[history[done]].to(device)
-        yield RenderStep(done, len(indices), latents, latents, history[done])
+        yield RenderStep(done, len(indices), latents, latents, history[done], reused=True)
     else:
         latents = _start(content, styles, settings, strength, indices[0], device)
     for n, i in enumerate(indices[done:], done):
@@ -89,7 +90,7 @@ def render(
         x0 = predict_x0(latents, noise_pred, alpha)
         residual = trajectory[j] - move(trajectory[i], noise[i], alpha, alpha_to)
         latents = move(latents, noise_pred, alpha, alpha_to) + residual
-        yield RenderStep(n + 1, len(indices), latents, x0, history[n + 1])
+        yield RenderStep(n + 1, len(indices), latents, x0, history[n + 1], reused=False)
 
 
 def _is_fused(settings: FusionSettings, strength: float | Tensor, way_down: float) -> bool:

@@ -119,7 +119,7 @@ class Worker:
         if live and job.steps > DRAFT_STEPS:
             started = time.monotonic()
             for frame in self.engine.render(inverted.content, inverted.styles, settings, mask=job.mask, draft=True):
-                draft_calls += 1
+                draft_calls = frame.unet_calls
                 yield _update("Draft", frame, started)
         started = time.monotonic()
         preview_every = -(-job.steps // (PREVIEWS + 1)) if live else 0
@@ -128,7 +128,7 @@ class Worker:
         for frame in self.engine.render(
             inverted.content, inverted.styles, settings, mask=job.mask, preview_every=preview_every
         ):
-            render_calls += 1
+            render_calls = frame.unet_calls
             image = frame.image if frame.final else None
             yield _update("Full picture", frame, started)
         assert image is not None  # the engine's last frame carries the picture
