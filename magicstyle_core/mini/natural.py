@@ -155,7 +155,9 @@ def leaves(rng: Rng, size: int) -> Array:
     choice = rng.integers(0, 4, count + 1)
 
     rows, columns = np.mgrid[0:fine, 0:fine].astype(np.float32)
-    shade = ((columns - middle[index, 0]) * direction[index, 0] + (rows - middle[index, 1]) * direction[index, 1]) * slope[index]
+    shade = (
+        (columns - middle[index, 0]) * direction[index, 0] + (rows - middle[index, 1]) * direction[index, 1]
+    ) * slope[index]
     texture = textures[choice[index], rows.astype(np.int32), columns.astype(np.int32)] * amplitude[index]
     depth = reduced(index.astype(np.float32), 2) / count
     image = reduced(base[index] * np.clip(1 + shade + texture, 0.1, 2)[..., None], 2)
@@ -170,7 +172,13 @@ def clouds(rng: Rng, size: int) -> Array:
     first, second = fractal(rng, size, slope + 0.2), fractal(rng, size, slope + 0.2)
     tint = rng.normal(0, 0.07, (2, 3)).astype(np.float32)
     mean = colours(rng, 1)[0]
-    return mean * 0.6 + 0.2 + light[..., None] * rng.uniform(0.08, 0.22) + first[..., None] * tint[0] + second[..., None] * tint[1]
+    return (
+        mean * 0.6
+        + 0.2
+        + light[..., None] * rng.uniform(0.08, 0.22)
+        + first[..., None] * tint[0]
+        + second[..., None] * tint[1]
+    )
 
 
 def landscape(rng: Rng, size: int) -> Array:
@@ -193,7 +201,11 @@ def landscape(rng: Rng, size: int) -> Array:
         nearness = step / ranges
         outline = fractal(rng, size, rng.uniform(1.1, 2))[0] * rng.uniform(0.01, 0.07) * (1.3 - nearness)
         edge = horizon + (0.95 - horizon) * (nearness - 1 / ranges) * 0.8 + outline
-        ground = near * (0.6 + 0.6 * rng.random()) * (1 + fractal(rng, size, rng.uniform(0.5, 1.1), 3.0) * 0.16 * nearness)[..., None]
+        ground = (
+            near
+            * (0.6 + 0.6 * rng.random())
+            * (1 + fractal(rng, size, rng.uniform(0.5, 1.1), 3.0) * 0.16 * nearness)[..., None]
+        )
         ground = ground * nearness + low * 0.85 * (1 - nearness)
         image = image + (ground - image) * smoothstep(-0.5, 0.5, (y - edge) * size)[..., None]
     if rng.random() < 0.4:
@@ -203,7 +215,10 @@ def landscape(rng: Rng, size: int) -> Array:
             crown = smoothstep(0.1, -0.1, crown - 1 + fractal(rng, size, 0.8) * 0.2)
             trunk = (np.abs(x - middle) < height * 0.03) & (y < foot) & (y > foot - height)
             image = image + (near * 0.35 - image) * trunk[..., None]
-            leaf = near * np.clip(0.6 + fractal(rng, size, 0.5) * 0.25 - (y - foot + height) / height * 0.5, 0.1, 2)[..., None]
+            leaf = (
+                near
+                * np.clip(0.6 + fractal(rng, size, 0.5) * 0.25 - (y - foot + height) / height * 0.5, 0.1, 2)[..., None]
+            )
             image = image + (leaf - image) * crown[..., None]
     return image
 
@@ -229,7 +244,10 @@ def solids(rng: Rng, size: int) -> Array:
         shine = np.clip(2 * lambert * dz - light[2], 0, 1) ** rng.uniform(6, 60) * rng.uniform(0, 0.8)
         skin = (1 + _texture(rng, size) * rng.uniform(0, 0.12)) * (0.25 + 0.95 * lambert)
         ball = paint * skin[..., None] + shine[..., None]
-        image = image + (ball - image) * smoothstep(1 + 1.5 / (radius * size), 1 - 1.5 / (radius * size), squared)[..., None]
+        image = (
+            image
+            + (ball - image) * smoothstep(1 + 1.5 / (radius * size), 1 - 1.5 / (radius * size), squared)[..., None]
+        )
     return image
 
 
@@ -309,7 +327,16 @@ def lettering(rng: Rng, size: int) -> Array:
             width = height * rng.uniform(0.4, 0.8)
             for _ in range(rng.integers(1, 4)):
                 ends = rng.integers(0, 3, 4) / 2
-                draw.line([place + ends[0] * width, line + ends[1] * height, place + ends[2] * width, line + ends[3] * height], 255, stroke)
+                draw.line(
+                    [
+                        place + ends[0] * width,
+                        line + ends[1] * height,
+                        place + ends[2] * width,
+                        line + ends[3] * height,
+                    ],
+                    255,
+                    stroke,
+                )
             if rng.random() < 0.4:
                 draw.arc([place, line, place + width, line + height], 0, 360, 255, stroke)
             place += width * (1.4 if rng.random() < 0.8 else 2.4)

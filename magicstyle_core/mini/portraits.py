@@ -29,6 +29,8 @@ _HAIRS = np.array(
 _IRISES = np.array(
     [(0.25, 0.14, 0.07), (0.36, 0.22, 0.1), (0.33, 0.4, 0.2), (0.3, 0.45, 0.6), (0.45, 0.55, 0.6)], np.float32
 )
+_WOMENS_HAIR = {"long": 0.26, "wavy": 0.22, "bob": 0.16, "bun": 0.14, "curly": 0.1, "short": 0.06, "scarf": 0.06}
+_MENS_HAIR = {"short": 0.36, "side": 0.28, "bald": 0.14, "curly": 0.12, "long": 0.05, "wavy": 0.05}
 _LONG = ("long", "wavy", "bob")
 
 
@@ -49,7 +51,7 @@ class _Canvas:
         self.pixels *= (1 - amount)[..., None]
 
     def within(self, width: float, top: float, bottom: float) -> _Canvas:
-        """The part of this canvas with |x| < width and top < y < bottom (bounds of a tilted head's rows and columns)."""
+        """The smallest part of this canvas that holds all pixels with |x| < width and top < y < bottom."""
         seen = (np.abs(self.x) < width) & (self.y > top) & (self.y < bottom)
         rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
         window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -153,15 +155,16 @@ def _sitter(rng: Rng) -> _Person:
     hair = _HAIRS[rng.integers(0, 3 if tone > 3.5 else len(_HAIRS))] * rng.uniform(0.75, 1.2)
     if rng.random() < 0.05:
         hair = hsv_to_rgb(rng.random(), 0.55, rng.uniform(0.4, 0.8))
-    if feminine:
-        styles, chances = ("long", "wavy", "bob", "bun", "curly", "short", "scarf"), (0.26, 0.22, 0.16, 0.14, 0.1, 0.06, 0.06)
-    else:
-        styles, chances = ("short", "side", "bald", "curly", "long", "wavy"), (0.36, 0.28, 0.14, 0.12, 0.05, 0.05)
-    style = str(rng.choice(styles, p=chances))
-    grey = float(smoothstep(0.55, 0.9, np.float32(age + rng.normal(0, 0.1))))
+    chances = _WOMENS_HAIR if feminine else _MENS_HAIR
+    style = str(rng.choice(list(chances), p=list(chances.values())))
+    grey = float(smoothstep(0.55, 0.9, np.array(age + rng.normal(0, 0.1))))
     hair = hair + (rng.uniform(0.5, 0.78) - hair) * grey
     volume = {"short": 0.06, "side": 0.11, "bald": 0.0, "curly": 0.27, "bun": 0.06, "scarf": 0.09}.get(style, 0.1)
-    beard = "" if feminine else str(rng.choice(("", "stubble", "moustache", "goatee", "full"), p=(0.5, 0.16, 0.07, 0.09, 0.18)))
+    beard = (
+        ""
+        if feminine
+        else str(rng.choice(("", "stubble", "moustache", "goatee", "full"), p=(0.5, 0.16, 0.07, 0.09, 0.18)))
+    )
     smile = float(rng.normal(0.045, 0.03))
     return _Person(
         age=age,
@@ -315,7 +318,9 @@ def _body(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
         bands = smoothstep(-0.1, 0.1, np.sin((lie + fold * 0.02) * (16 + 40 * person.brow_arch * 6)))
         cloth = cloth + (paint[1] - cloth) * bands[..., None]
     elif person.pattern == "checks":
-        checks = smoothstep(-0.1, 0.1, np.sin(x * 19 + fold * 0.3)) + smoothstep(-0.1, 0.1, np.sin(lie * 19 + fold * 0.3))
+        checks = smoothstep(-0.1, 0.1, np.sin(x * 19 + fold * 0.3)) + smoothstep(
+            -0.1, 0.1, np.sin(lie * 19 + fold * 0.3)
+        )
         cloth = cloth + (paint[1] - cloth) * (checks * 0.45)[..., None]
     elif person.pattern == "knit":
         cloth = cloth * (1 + 0.1 * np.sin(x * 62) * np.sin(lie * 48 + 2 * np.abs((x * 62 / np.pi) % 2 - 1)))[..., None]
@@ -324,8 +329,12 @@ def _body(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
     relief = chest_round + 0.03 * fold * smoothstep(1.1, 1.8, y) - 0.06 * armpit
     shade = light.shade(_normals(ndimage.gaussian_filter(relief, 0.012 / canvas.pixel), canvas.pixel), 0.12)
     depth, width, power = {
-        "round": (0.2, 0.48, 2.0), "vee": (0.7, 0.44, 1.0), "wide": (0.38, 0.66, 2.4), "shirt": (0.42, 0.34, 1.0), "jacket": (0.95, 0.4, 0.9)
-    }[person.collar]  # fmt: skip
+        "round": (0.2, 0.48, 2.0),
+        "vee": (0.7, 0.44, 1.0),
+        "wide": (0.38, 0.66, 2.4),
+        "shirt": (0.42, 0.34, 1.0),
+        "jacket": (0.95, 0.4, 0.9),
+    }[person.collar]
     shape = 1 - np.clip(np.abs(x) / width, 0, 1) ** power
     opening = np.where(np.abs(x) < width, y - 1.07 - depth * shape, np.float32(1))
     if person.collar == "jacket":  # a shirt below it
@@ -335,10 +344,18 @@ def _body(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
         canvas.over(paint[1] * 0.8 * shade, _inside(tie, soft))
     dress = np.minimum(y - top, opening)
     canvas.darken(0.45 * _inside(dress + 0.03, 0.06) * (y > top))
-    hem = 1 - 0.3 * np.exp(-np.clip(opening, 0, 1) / 0.02) - 0.25 * _ridge(opening - 0.09, 0.012) * (person.collar in ("round", "wide"))
+    hem = (
+        1
+        - 0.3 * np.exp(-np.clip(opening, 0, 1) / 0.02)
+        - 0.25 * _ridge(opening - 0.09, 0.012) * (person.collar in ("round", "wide"))
+    )
     canvas.over(cloth * shade * hem[..., None], _inside(dress, soft))
     if person.collar in ("shirt", "jacket"):
-        edge = np.abs(x) - 0.18 - 0.62 * (y - 1.0) * (y > 1.0) if person.collar == "shirt" else np.abs(x) - 0.2 - 0.3 * (1.35 - y)
+        edge = (
+            np.abs(x) - 0.18 - 0.62 * (y - 1.0) * (y > 1.0)
+            if person.collar == "shirt"
+            else np.abs(x) - 0.2 - 0.3 * (1.35 - y)
+        )
         wing = np.minimum(np.minimum(edge, 0.2 - edge), np.minimum(y - 1.02, 1.5 - 0.35 * np.abs(x) - y))
         paper = (paint[2] * 0.3 + 0.65) if person.collar == "jacket" else paint[0] * 1.12
         canvas.darken(0.3 * _inside(wing + 0.03, 0.06))
@@ -352,7 +369,11 @@ def _hair_back(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> Non
         away = np.hypot(x, y + 1.1)
         ball = np.sqrt(np.clip(1 - (away / 0.3) ** 2, 0.02, 1)) * 0.3
         texture = _strands(rng, away, np.arctan2(y + 1.1, x) * 0.2 + away)
-        colour = person.hair * light.shade(_normals(ball, canvas.pixel), 0.1) * np.clip(1 + 0.25 * texture, 0.4, 2)[..., None]
+        colour = (
+            person.hair
+            * light.shade(_normals(ball, canvas.pixel), 0.1)
+            * np.clip(1 + 0.25 * texture, 0.4, 2)[..., None]
+        )
         canvas.over(colour, _inside(0.3 + 0.01 * texture - away, canvas.pixel * 2))
         return
     length = {"long": 1.9, "wavy": 1.7, "bob": 0.95, "scarf": 1.35}.get(person.style)
@@ -365,9 +386,9 @@ def _hair_back(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> Non
     crown = np.sqrt(np.clip(1 - (np.clip(-y - 0.1, 0, 2) / (0.9 + person.volume)) ** 2.2, 0, 1))
     texture = _strands(rng, y, x + wave * np.sin(y * 7 + np.sign(x)))
     if person.style == "scarf":
-        texture = texture * 0.15
+        texture = np.sin(x * 30 + 2 * np.sin(y * 5)) * 0.3
     cover = np.minimum(edge * crown - np.abs(x), y + 0.98 + person.volume)
-    cover = np.minimum(cover, length + 0.05 * texture - 0.3 * (x / reach) ** 2 - y)
+    cover = np.minimum(cover, length + 0.05 * texture * (person.style != "scarf") - 0.3 * (x / reach) ** 2 - y)
     round_hair = 0.5 * np.sqrt(np.clip(1 - (x / (reach * 1.25)) ** 2, 0.02, 1))
     deep = 1 - 0.65 * _ridge(x, 0.62) * smoothstep(0.2, 0.8, y)
     paint = person.cloth[1] if person.style == "scarf" else person.hair
@@ -381,13 +402,17 @@ def _ear(person: _Person, canvas: _Canvas, light: _Light, side: int) -> None:
     middle = side * (person.width * (math.cos(person.yaw) if turned < 0 else 1.0) + 0.01 - 0.14 * max(turned, 0))
     dx, dy = canvas.x - middle, canvas.y - 0.06
     away = np.hypot(dx / 0.1, (dy + 0.25 * side * dx) / 0.2)
-    relief = 0.05 * np.exp(-((away - 0.78) ** 2) / 0.03) - 0.04 * np.exp(-(away**2) / 0.15) + 0.03 * _bump(dx, dy, (0, 0.15), (0.05, 0.05))
+    relief = (
+        0.05 * np.exp(-((away - 0.78) ** 2) / 0.03)
+        - 0.04 * np.exp(-(away**2) / 0.15)
+        + 0.03 * _bump(dx, dy, (0, 0.15), (0.05, 0.05))
+    )
     skin = person.skin * np.array([1.0, 0.87, 0.83], np.float32) * light.shade(_normals(relief, canvas.pixel), 0.3)
     canvas.over(skin * (1 - 0.4 * np.exp(-(away**2) / 0.12))[..., None], _inside((1 - away) * 0.1, canvas.pixel * 2))
 
 
 def _mouth(person: _Person, face: _Face) -> tuple[Array, Array, Array, Array, Array]:
-    """Heights v of the upper lip's top, its lower edge, the lower lip's upper edge and its bottom, and t across (-1 to 1)."""
+    """Heights v of both edges of the upper and of the lower lip, top to bottom, and the place t across, -1 to 1."""
     t = face.u / person.mouth_width
     bow = np.clip(1 - t * t, 0, 1)
     parting = person.mouth_v + person.smile * (0.35 - 1.15 * t * t) + 0.01 * _ridge(t, 0.25)
@@ -415,16 +440,25 @@ def _relief(person: _Person, face: _Face) -> Array:
         relief += 0.06 * _bump(u, v, (side * person.nose_width * 0.92, tip + 0.03), (0.05, 0.055))
         fold = u - side * (person.nose_width + 0.06 + 0.5 * (v - tip))
         depth = 0.006 + 0.025 * person.age + 0.2 * max(person.smile, 0)
-        relief -= depth * _ridge(fold, 0.035) * smoothstep(tip - 0.05, tip + 0.1, v) * smoothstep(mouth + 0.12, mouth - 0.06, v)
+        relief -= (
+            depth
+            * _ridge(fold, 0.035)
+            * smoothstep(tip - 0.05, tip + 0.1, v)
+            * smoothstep(mouth + 0.12, mouth - 0.06, v)
+        )
         bag = v - eye_v - 0.105 + 0.25 * (u - eye_u) ** 2
         relief -= 0.02 * person.age * _ridge(bag, 0.03) * _ridge(u - eye_u, 0.13)
         if person.age > 0.4:
             rays = np.sin((v - eye_v) * 60 + (u * side - 0.5) * 20)
             relief += 0.01 * (person.age - 0.4) * rays * _bump(u, v, (side * 0.55, eye_v), (0.07, 0.1))
     relief += 0.05 * _bump(u, v, (0, mouth), (0.28, 0.15)) + 0.065 * _bump(u, v, (0, 0.83), (0.18, 0.12))
-    relief -= 0.03 * _bump(u, v, (0, mouth + 0.16), (0.15, 0.045)) + 0.016 * _bump(u, v, (0, (tip + mouth) / 2 + 0.02), (0.03, 0.05))
+    relief -= 0.03 * _bump(u, v, (0, mouth + 0.16), (0.15, 0.045)) + 0.016 * _bump(
+        u, v, (0, (tip + mouth) / 2 + 0.02), (0.03, 0.05)
+    )
     if person.age > 0.4:
-        relief += 0.012 * (person.age - 0.4) * np.sin((v + 0.04 * np.cos(u * 5)) * 62) * _bump(u, v, (0, -0.42), (0.35, 0.12))
+        relief += (
+            0.012 * (person.age - 0.4) * np.sin((v + 0.04 * np.cos(u * 5)) * 62) * _bump(u, v, (0, -0.42), (0.35, 0.12))
+        )
     plump = np.clip(np.maximum(np.minimum(v - upper, parting - v), np.minimum(v - parted, lower - v)) / 0.03, 0, 1)
     relief += 0.035 * np.sqrt(plump) * (np.abs(t) < 1)
     return relief - 0.022 * _ridge(v - parting, 0.015) * (np.abs(t) < 1.06)
@@ -436,7 +470,11 @@ def _beard(person: _Person, face: _Face, texture: Array) -> Array:
     t = u / person.mouth_width
     free = smoothstep(-0.02, 0.05, np.hypot(u / 1.5, (v - mouth - 0.03)) - 0.12)
     chin_only = person.beard in ("goatee", "moustache")
-    low = smoothstep(-0.07, 0.07, v - 0.36 - 0.9 * (0.45 - np.abs(u)) * (np.abs(u) > 0.2) * (v < 0.6) + 0.04 * texture - 0.18 * _ridge(u, 0.3))
+    low = smoothstep(
+        -0.07,
+        0.07,
+        v - 0.36 - 0.9 * (0.45 - np.abs(u)) * (np.abs(u) > 0.2) * (v < 0.6) + 0.04 * texture - 0.18 * _ridge(u, 0.3),
+    )
     if chin_only:
         low = low * smoothstep(0.28, 0.2, np.abs(u)) * smoothstep(mouth, mouth + 0.12, v) * (person.beard == "goatee")
     lip = np.exp(-(((v - mouth + 0.105 - 0.07 * np.abs(t) ** 2) / 0.055) ** 4)) * smoothstep(1.6, 0.9, np.abs(t))
@@ -450,14 +488,20 @@ def _skin(person: _Person, face: _Face, rng: Rng, pixel: float) -> tuple[Array, 
     pores = _sample(fractal(rng, 256, 0.7), (v + 2) * 130, (u + 2) * 130)
     blotches = _sample(fractal(rng, 256, 1.5), (v + 2) * 60, (u + 2) * 60)
     albedo = person.skin * (1 + 0.015 * pores + 0.02 * blotches)[..., None]
-    red = _bump(u, v, (-0.4, 0.22), (0.18, 0.15)) + _bump(u, v, (0.4, 0.22), (0.18, 0.15)) + 0.7 * _bump(u, v, (0, tip), (0.12, 0.08))
+    red = (
+        _bump(u, v, (-0.4, 0.22), (0.18, 0.15))
+        + _bump(u, v, (0.4, 0.22), (0.18, 0.15))
+        + 0.7 * _bump(u, v, (0, tip), (0.12, 0.08))
+    )
     albedo *= 1 - (person.blush * red)[..., None] * np.array([0.1, 1.5, 1.4], np.float32)
     if person.freckles:
         spots = smoothstep(1.3, 2.0, pores) * _bump(u, v, (0, 0.15), (0.5, 0.2))
         albedo *= 1 - spots[..., None] * np.array([0.15, 0.28, 0.33], np.float32)
 
     upper, parting, parted, lower, t = _mouth(person, face)
-    lips = np.maximum(_inside(np.minimum(v - upper, parting - v), pixel * 3), _inside(np.minimum(v - parted, lower - v), pixel * 3))
+    lips = np.maximum(
+        _inside(np.minimum(v - upper, parting - v), pixel * 3), _inside(np.minimum(v - parted, lower - v), pixel * 3)
+    )
     lips = lips * smoothstep(1.0, 0.93, np.abs(t))
     colour = person.skin * np.array([0.9, 0.62, 0.6], np.float32)
     if person.lipstick is not None:
@@ -501,7 +545,11 @@ def _eyes(person: _Person, pixels: Array, face: _Face, light: _Light, pixel: flo
         away = np.hypot(dx, dy) / iris_radius
         white = np.array([0.9, 0.87, 0.84], np.float32) * bright * (1 - 0.3 * s[..., None] ** 2)
         spokes = 0.8 + 0.14 * np.sin(np.arctan2(dy, dx) * 17) + 0.7 * np.clip(dy / 0.07, 0, 1)
-        eye = white + (person.iris * bright * 1.2 * spokes[..., None] - white) * _inside((1 - away) * iris_radius, pixel * 2)[..., None]
+        eye = (
+            white
+            + (person.iris * bright * 1.2 * spokes[..., None] - white)
+            * _inside((1 - away) * iris_radius, pixel * 2)[..., None]
+        )
         eye *= (1 - 0.55 * _ridge(away - 0.97, 0.13))[..., None]
         eye += (0.02 - eye) * _inside((0.45 - away) * iris_radius, pixel * 2)[..., None]
         eye *= (0.45 + 0.55 * smoothstep(-0.005, 0.04, v - top))[..., None]
@@ -512,7 +560,11 @@ def _eyes(person: _Person, pixels: Array, face: _Face, light: _Light, pixel: flo
         patch += (eye - patch) * opened[..., None]
         ends = smoothstep(1.12, 0.9, np.abs(s - 0.03 * side))
         line = _ridge(v - top + 0.004, 0.011 + 0.007 * lash) * ends
-        wing = _ridge(v - top + 0.012 + 0.04 * (s * side - 0.6), 0.012) * smoothstep(0.5, 0.95, s * side) * smoothstep(1.3, 1.05, s * side)
+        wing = (
+            _ridge(v - top + 0.012 + 0.04 * (s * side - 0.6), 0.012)
+            * smoothstep(0.5, 0.95, s * side)
+            * smoothstep(1.3, 1.05, s * side)
+        )
         low = _ridge(v - bottom - 0.004, 0.009) * smoothstep(1.05, 0.85, np.abs(s))
         crease = _ridge(v - top + 0.044 - 0.01 * np.abs(s), 0.013) * smoothstep(1.15, 0.7, np.abs(s))
         dark = (1 - np.clip(line * (0.62 + 0.3 * lash), 0, 0.95)) * (1 - 0.6 * lash * wing * (lash > 0.5))
@@ -539,8 +591,12 @@ def _head(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
     pixels += (oil * (0.06 + 0.1 * person.blush * 10) * (1 + 0.8 * on_lips * (np.abs(t) < 0.9)))[..., None] * light.key
     if person.teeth > 0:
         gap = _inside(np.minimum(v - parting, parted - v), pixel * 2) * (np.abs(t) < 0.97)
-        teeth = np.array([0.9, 0.87, 0.81], np.float32) * (light.brightness * smoothstep(1.0, 0.45, np.abs(t)))[..., None]
-        teeth *= (0.75 + 0.25 * smoothstep(0, 0.02, v - parting))[..., None] * (1 - 0.12 * _ridge((u / 0.055) % 1 - 0.5, 0.06))[..., None]
+        teeth = (
+            np.array([0.9, 0.87, 0.81], np.float32) * (light.brightness * smoothstep(1.0, 0.45, np.abs(t)))[..., None]
+        )
+        teeth *= (0.75 + 0.25 * smoothstep(0, 0.02, v - parting))[..., None] * (
+            1 - 0.12 * _ridge((u / 0.055) % 1 - 0.5, 0.06)
+        )[..., None]
         pixels += (teeth - pixels) * gap[..., None]
     pixels *= (1 - 0.55 * _ridge(v - parting, 0.013) * smoothstep(1.12, 0.95, np.abs(t)))[..., None]
     for side in (-1, 1):
@@ -556,7 +612,10 @@ def _hair_cover(person: _Person, canvas: _Canvas, face: _Face, lump: Array) -> A
     x, y, v = canvas.x + 0.1 * math.sin(person.yaw), canvas.y, face.v
     style, volume = person.style, person.volume
     away = np.abs(face.side)
-    end = {"long": 1.5, "wavy": 1.35, "bob": 0.82, "scarf": 1.0, "curly": 0.45, "side": 0.1, "bun": 0.0}.get(style, 0.04)
+    end = {"long": 1.5, "wavy": 1.35, "bob": 0.82, "scarf": 1.4, "curly": 0.45, "side": 0.1, "bun": 0.0}.get(
+        style, 0.04
+    )
+    lump = lump * (style != "scarf")
     rough = 0.09 if style == "curly" else 0.012
     rise = 0.9 + volume
     crown = np.sqrt(np.clip(1 - (np.clip(-(y + 0.1), 0, 3) / rise) ** 2.2, 0, 1))
@@ -571,13 +630,15 @@ def _hair_cover(person: _Person, canvas: _Canvas, face: _Face, lump: Array) -> A
         line = person.hairline - 0.06 + 0.95 * from_part**1.4
     if person.fringe:
         line = person.eye_v - 0.24 + 0.25 * face.u**2 + 0.015 * lump
-    temple = person.width * {"long": 0.8, "wavy": 0.8, "bob": 0.78, "scarf": 0.76, "curly": 0.84}.get(style, 0.9)
-    temple = temple + 0.06 * smoothstep(0.0, 0.6, v) * (style in _LONG)
+    inset = {"long": 0.8, "wavy": 0.8, "bob": 0.78, "scarf": 0.76, "curly": 0.84}.get(style, 0.9)
+    temple = person.width * inset + 0.06 * smoothstep(0.0, 0.6, v) * (style in _LONG)
     beside = np.minimum(away - temple - 0.01 * lump, end - y + 0.03 * lump)
     if style == "bald":
         return np.minimum(np.minimum(outside, away - person.width * 0.93), np.minimum(0.12 - y, y + 0.42))
     past_chin = np.minimum(np.abs(x) - temple - 0.01 * lump, end - y + 0.03 * lump)
-    in_head = np.maximum(line - v, np.where(y > 0.25, np.minimum(beside, past_chin), beside))
+    in_head = np.maximum(line - v, np.minimum(beside, past_chin + 0.6 * smoothstep(0.75, 0.0, y)))
+    if style == "scarf":  # wound about the neck
+        past_chin = np.maximum(past_chin, np.minimum(y - 0.93 - 0.25 * x * x, 1.5 - 0.3 * x * x - y))
     past_chin = np.where(y < 0.1, np.float32(1), past_chin)
     covered = np.where((np.abs(canvas.x) < face.half) & (y < 0.97), in_head, past_chin)
     return np.minimum(outside, covered)
@@ -602,8 +663,9 @@ def _hair_front(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> No
     )
     relief = round_hair + (0.009 if style == "curly" else 0.005) * texture + 0.02 * lump
     if style == "scarf":
-        folds = np.sin(np.hypot(x, (y + 0.2) * 0.8) * 26 + lump)
-        relief, texture = round_hair + 0.012 * folds, folds * 0.15
+        slack = _sample(fractal(rng, 256, 2.0), (y + 2) * 40, (x + 2) * 40)
+        folds = np.sin(np.hypot(x, (y + 0.2) * 0.8) * 17 + 1.3 * slack)
+        relief, texture = round_hair + 0.014 * folds, folds * 0.06
     normal = _normals(ndimage.gaussian_filter(relief, 0.01 / pixel), pixel)
     paint = person.cloth[1] if style == "scarf" else person.hair
     colour = paint * light.shade(normal, 0.12) * np.clip(0.95 + 0.3 * texture, 0.25, 2)[..., None]
@@ -623,7 +685,9 @@ def _hat(person: _Person, canvas: _Canvas, light: _Light, rng: Rng) -> None:
     felt = _sample(fractal(rng, 256, 0.7), (y + 2) * 90, (x + 2) * 90)
     cloth = person.cloth[2]
     rise = 0.2 if person.hat == "beanie" else 0.34
-    wide = (person.width + person.volume * 0.8 + 0.06) * np.sqrt(np.clip(1 - (np.clip(-(y + 0.42), 0, 3) / (0.56 + rise)) ** 2.6, 0, 1))
+    wide = (person.width + person.volume * 0.8 + 0.06) * np.sqrt(
+        np.clip(1 - (np.clip(-(y + 0.42), 0, 3) / (0.56 + rise)) ** 2.6, 0, 1)
+    )
     rim = -0.4 + 0.16 * (1 - (x / 0.9) ** 2)
     dome = np.minimum(np.minimum(wide - np.abs(x), y + 0.97 + rise), rim - y)
     relief = 0.8 * np.sqrt(np.clip(1 - (x / 1.02) ** 2, 0.03, 1)) + 0.25 * y - 0.2 * np.clip(-(y + 0.6), 0, 1) ** 2
@@ -645,7 +709,11 @@ def _glasses(person: _Person, canvas: _Canvas, rng: Rng) -> None:
     face, pixel = _place(person, canvas), canvas.pixel
     u, v = face.u, face.v
     rim = np.array([0.05, 0.05, 0.06], np.float32) if rng.random() < 0.6 else person.cloth[1] * 0.6
-    power, wide, tall = float(rng.choice([2.0, 2.6, 4.0])), float(rng.uniform(0.2, 0.23)), float(rng.uniform(0.15, 0.19))
+    power, wide, tall = (
+        float(rng.choice([2.0, 2.6, 4.0])),
+        float(rng.uniform(0.2, 0.23)),
+        float(rng.uniform(0.15, 0.19)),
+    )
     thick = float(rng.uniform(0.011, 0.022))
     seen = np.abs(canvas.x) < face.half * 1.02
     for side, eye_u, eye_v in person.eyes:
@@ -653,7 +721,10 @@ def _glasses(person: _Person, canvas: _Canvas, rng: Rng) -> None:
         glare = _inside(1 - away, 0.05) * smoothstep(0.1, 0.0, np.abs(u - eye_u + (v - eye_v) * 0.8 + 0.07))
         canvas.over(np.ones(3, np.float32), 0.14 * glare * seen)
         canvas.darken(0.22 * _ridge(away - 1.2, 0.1) * (v > eye_v) * seen)
-        arm = np.minimum(thick * 0.9 - np.abs(v - eye_v + 0.03), np.minimum((u - eye_u * 1.02) * side - wide * 0.95, person.width - np.abs(face.side)))
+        arm = np.minimum(
+            thick * 0.9 - np.abs(v - eye_v + 0.03),
+            np.minimum((u - eye_u * 1.02) * side - wide * 0.95, person.width - np.abs(face.side)),
+        )
         frame = np.maximum(thick - np.abs(away - 1) * min(wide, tall), arm)
         canvas.over(rim, _inside(frame, pixel * 2) * seen)
     bridge = np.minimum(thick - np.abs(v - person.eye_v + 0.01 - 0.5 * u * u), person.eye_u * 1.02 - wide - np.abs(u))
@@ -693,15 +764,20 @@ def portrait(seed: int, size: int = 256) -> Array:
     fine = -(-size * 3 // 8) * 4
     picture = np.ascontiguousarray(_background(rng, fine), np.float32)
     side = rng.uniform(-1.1, 1.1)
-    direction = np.array([math.sin(side), -rng.uniform(0.2, 0.8), rng.uniform(0.55, 1.0) * math.cos(side) + 0.2], np.float32)
+    direction = np.array(
+        [math.sin(side), -rng.uniform(0.2, 0.8), rng.uniform(0.55, 1.0) * math.cos(side) + 0.2], np.float32
+    )
     warmth, power = rng.normal(0, 0.05), rng.uniform(0.75, 1.05)
     light = _Light(
         direction / np.linalg.norm(direction),
         np.array([1 + warmth, 1, 1 - warmth], np.float32) * power,
-        np.array([1 - warmth, 1, 1 + warmth], np.float32) * rng.uniform(0.16, 0.42),
+        np.array([1 - warmth, 1, 1 + warmth], np.float32) * rng.uniform(0.2, 0.45),
     )
     if rng.random() < 0.12:
-        places = [(rng.uniform(0.27, 0.32), rng.uniform(0.38, 0.48)), (rng.uniform(0.68, 0.73), rng.uniform(0.38, 0.48))]
+        places = [
+            (rng.uniform(0.27, 0.32), rng.uniform(0.38, 0.48)),
+            (rng.uniform(0.68, 0.73), rng.uniform(0.38, 0.48)),
+        ]
         radii = rng.uniform(0.2, 0.25, 2).tolist()
     else:
         places = [(0.5 + rng.normal(0, 0.035), rng.uniform(0.41, 0.47))]

@@ -33,7 +33,7 @@ class Style:
     recolour: float  # 0: the picture's own colours, 1: the palette alone
     contrast: float
     scale: float  # width of strokes, cells, dots or lines, in pixels at 256
-    stretch: float  # length of a stroke over its width
+    stretch: float  # length of a stroke over its width; in glass, how far panes bend to the picture's areas
     angle: float  # radians, of lines, screens and light
     amount: float  # 0 to 1: how strongly the medium shows
 
@@ -135,21 +135,23 @@ def _strokes(
     height, width = image.shape[:2]
     broad = style.scale * unit
     flow = _flow(image, 2.5 * unit, style.angle) + _field(rng, image, 2.0) * 0.12
-    centres, sizes, colours = [], [], []
+    centres: list[Array] = []
+    sizes: list[Array] = []
+    colours: list[Array] = []
     for layer, (shrink, need) in enumerate(((1.0, 0.0), (0.62, 0.02), (0.4, 0.05))):
-        size = max(broad * shrink, 2.6 * unit)
-        soft = _blur(image, size * 0.35)
-        step = size * (0.8 if layer else 0.7) * max(1.0, style.stretch**0.5 * 0.8)
+        across = max(broad * shrink, 2.6 * unit)
+        soft = _blur(image, across * 0.35)
+        step = across * (0.8 if layer else 0.7) * max(1.0, style.stretch**0.5 * 0.8)
         ys, xs = np.mgrid[step / 2 : height : step, step / 2 : width : step]
         place = np.stack([ys.ravel(), xs.ravel()], -1) + rng.uniform(-0.5, 0.5, (ys.size, 2)) * step
         place = np.clip(place, 0, [height - 1, width - 1])
-        detail = np.abs(luminance(image - _blur(image, size))) * 2
+        detail = np.abs(luminance(image - _blur(image, across))) * 2
         rows, columns = place.astype(np.int32).T
         wanted = detail[rows, columns] + rng.normal(0, 0.004, len(place)) >= need
         place, rows, columns = place[wanted], rows[wanted], columns[wanted]
         order = rng.permutation(len(place))
         centres.append(place[order])
-        sizes.append(np.full(len(order), size) * rng.uniform(0.8, 1.2, len(order)))
+        sizes.append(np.full(len(order), across) * rng.uniform(0.8, 1.2, len(order)))
         colours.append(soft[rows, columns][order])
     centre, size = np.concatenate(centres), np.concatenate(sizes)
     count = len(centre)
@@ -161,11 +163,11 @@ def _strokes(
     reach = half * style.stretch * rng.uniform(0.75, 1.2, count)
 
     # Corners of a blunt eight-sided stroke, (count, 8, 2), in pixels of twice the picture's size
-    along = np.array([-1, -0.82, 0, 0.82, 1, 0.82, 0, -0.82])
-    across = np.array([0, -0.8, -1, -0.8, 0, 0.8, 1, 0.8])
+    ahead = np.array([-1, -0.82, 0, 0.82, 1, 0.82, 0, -0.82])
+    beside = np.array([0, -0.8, -1, -0.8, 0, 0.8, 1, 0.8])
     cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
-    x = centre[:, 1:] + along * reach[:, None] * cos - across * half[:, None] * sin
-    y = centre[:, :1] + along * reach[:, None] * sin + across * half[:, None] * cos
+    x = centre[:, 1:] + ahead * reach[:, None] * cos - beside * half[:, None] * sin
+    y = centre[:, :1] + ahead * reach[:, None] * sin + beside * half[:, None] * cos
     labels = Image.new("I", (width * 2, height * 2), 0)
     draw = ImageDraw.Draw(labels)
     for label, corners in enumerate((np.stack([x, y], -1) * 2).reshape(count, 16).tolist(), start=1):
@@ -225,10 +227,9 @@ def _dots(style: Style, image: Array, unit: float, rng: Rng, ground: Array, jitt
         colour = _blur(image, step * 0.3)[rows, columns]
         grey = colour.mean(-1, keepdims=True)
         colour = grey + (colour - grey) * 1.35 + rng.normal(0, jitter, colour.shape)
-        colour = np.roll(colour, 0, -1) * (1 + rng.normal(0, jitter, (len(colour), 1)))
-        radius = step * rng.uniform(0.42, 0.58, len(place))
-        boxes = np.stack([xs.ravel() * 0, radius], -1)[:, 1:]
-        corners = np.concatenate([place[:, ::-1] - boxes, place[:, ::-1] + boxes], -1) * 2
+        colour = colour * (1 + rng.normal(0, jitter, (len(colour), 1)))
+        radius = step * rng.uniform(0.42, 0.58, (len(place), 1))
+        corners = np.concatenate([place[:, ::-1] - radius, place[:, ::-1] + radius], -1) * 2
         order = rng.permutation(len(place))
         for box, fill in zip(corners[order].tolist(), map(tuple, to_uint8(colour)[order].tolist()), strict=True):
             draw.ellipse(box, fill=fill)
@@ -251,7 +252,9 @@ def _watercolour(style: Style, image: Array, unit: float, rng: Rng) -> Array:
     stepped = light * levels
     stepped = (np.floor(stepped) + smoothstep(0.25, 0.75, stepped % 1)) / levels
     wash = calm * ((stepped + 0.08) / (light + 0.08))[..., None]
-    wash = np.stack([ndimage.map_coordinates(wash[..., c], [rows, columns], order=1, mode="nearest") for c in range(3)], -1)
+    wash = np.stack(
+        [ndimage.map_coordinates(wash[..., c], [rows, columns], order=1, mode="nearest") for c in range(3)], -1
+    )
     flat = luminance(wash)
     rim = smoothstep(0.008, 0.07, _blur(flat, 2.2 * unit) - flat)
     pigment = _field(rng, image, 1.4) * 0.1 + _blur(_field(rng, image, 0.3), 0.8 * unit) * 0.5
@@ -305,7 +308,9 @@ def _halftone(style: Style, image: Array, unit: float, rng: Rng) -> Array:
         inks = [screen(np.clip(soft[..., c] * 1.1, 0, 1), angles[c]) for c in range(3)]
         return style.paper * (1 - 0.88 * np.stack(inks, -1))
     dots = screen(luminance(soft), style.angle)[..., None]
-    paper = style.paper + (np.clip(_blur(image, 2 * unit) * 0.6 + 0.45, 0, 1) - style.paper) * (1.5 - style.amount) * 0.9
+    paper = (
+        style.paper + (np.clip(_blur(image, 2 * unit) * 0.6 + 0.45, 0, 1) - style.paper) * (1.5 - style.amount) * 0.9
+    )
     return paper + (style.ink - paper) * dots
 
 
@@ -356,17 +361,19 @@ def _averages(image: Array, cell: Array, count: int) -> Array:
 def _mosaic(style: Style, image: Array, unit: float, rng: Rng) -> Array:
     step = style.scale * unit
     cell, border, colour = _cells(image, step, rng, 0.12 + 0.25 * style.amount)
-    colour = colour * (1 + rng.normal(0, 0.05 + 0.06 * style.amount, (len(colour), 1))) + rng.normal(0, 0.02, colour.shape)
+    colour = colour * (1 + rng.normal(0, 0.05 + 0.06 * style.amount, (len(colour), 1))) + rng.normal(
+        0, 0.02, colour.shape
+    )
     stone = colour[cell]
     bevel = np.minimum(border, 0.28 * step)
     stone = _relief(stone, bevel, style.angle, 0.28)
-    joint = smoothstep(0.05 * step, 0.05 * step + 1.0 * max(unit, 0.7), border)[..., None]
+    joint = smoothstep(0.05 * step, 0.05 * step + min(max(unit, 0.7), 0.14 * step), border)[..., None]
     grout = style.ink * 0.8 if style.amount < 0.6 else style.paper * 0.85
     return grout + (stone - grout) * joint
 
 
 def _glass(style: Style, image: Array, unit: float, rng: Rng) -> Array:
-    """Panes that follow the picture's areas, found as superpixels, with dark leads between."""
+    """Panes that follow the picture's areas, found as superpixels, painted and held by dark leads."""
     height, width = image.shape[:2]
     shrink = max(2, round(2 * unit))
     calm = _calm(image, 4 * unit)
@@ -377,7 +384,7 @@ def _glass(style: Style, image: Array, unit: float, rng: Rng) -> Array:
     ys, xs = np.mgrid[step / 2 : small.shape[0] : step, step / 2 : small.shape[1] : step]
     place = np.stack([ys.ravel(), xs.ravel()], -1) + rng.uniform(-0.35, 0.35, (ys.size, 2)) * step
     place = np.clip(place, 0, np.array(small.shape[:2]) - 1)
-    weight = step * 3.5
+    weight = step * style.stretch  # of a colour's distance against a place's
     points = np.concatenate([np.stack([rows, columns], -1), _blur(small, 1.0) * weight], -1).reshape(-1, 5)
     at = place.astype(np.int32)
     seeds = np.concatenate([place, _blur(small, 1.5)[at[:, 0], at[:, 1]] * weight], -1)
@@ -392,13 +399,20 @@ def _glass(style: Style, image: Array, unit: float, rng: Rng) -> Array:
     border[1:] |= cell[1:] != cell[:-1]
     away = ndimage.distance_transform_edt(~border).astype(np.float32)
     tall, wide = np.arange(height) / shrink, np.arange(width) / shrink
-    away = ndimage.map_coordinates(_blur(away, 0.6), np.meshgrid(tall, wide, indexing="ij"), order=1, mode="nearest") * shrink
-    pane = np.minimum(np.arange(height) // shrink, cell.shape[0] - 1)[:, None], np.minimum(np.arange(width) // shrink, cell.shape[1] - 1)
+    away = (
+        ndimage.map_coordinates(_blur(away, 0.6), np.meshgrid(tall, wide, indexing="ij"), order=1, mode="nearest")
+        * shrink
+    )
+    pane = (
+        np.minimum(np.arange(height) // shrink, cell.shape[0] - 1)[:, None],
+        np.minimum(np.arange(width) // shrink, cell.shape[1] - 1),
+    )
     number = cell[pane]
     colour = _averages(image, number, len(seeds))
     grey = colour.mean(-1, keepdims=True)
     colour = np.clip(grey + (colour - grey) * 1.7, 0, 1) ** 0.8 * (1 + rng.normal(0, 0.08, (len(colour), 1)))
-    glass = colour[number] + (image - colour[number]) * 0.12
+    painted = image - 0.8 * image * _edges(image, 1.1 * unit)[..., None]
+    glass = colour[number] + (painted - colour[number]) * 0.5
     streaks = _field(rng, image, 1.0, 4.0, style.angle) * 0.07 * style.amount
     glow = 0.86 + 0.28 * smoothstep(0, 0.45 * style.scale * unit, away) + streaks
     breadth = (1.3 + 0.9 * style.amount) * unit
@@ -429,7 +443,7 @@ def _poster(style: Style, image: Array, unit: float, rng: Rng) -> Array:
     light = luminance(calm)
     levels = round(3 + 3 * (1 - style.amount))
     place = np.clip(light, 0, 0.999) * levels
-    sharp = np.floor(place) + smoothstep(0.44, 0.56, place % 1) - 0.0
+    sharp = np.floor(place) + smoothstep(0.44, 0.56, place % 1)
     flat = calm * ((np.clip(sharp / levels, 0, 1) + 0.06) / (light + 0.06))[..., None]
     outline = _edges(image, 1.3 * unit) * (style.amount > 0.4)
     grain = 1 + _blur(_field(rng, image, 0.4), 0.8 * unit) * 0.03

@@ -1,0 +1,138 @@
+"""The embedded model's data: portraits, natural images, styles and the bundled examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from magicstyle_core.mini.examples import PORTRAITS, STYLES, draw_style
+from magicstyle_core.mini.natural import fractal, luminance, natural, photograph
+from magicstyle_core.mini.portraits import portrait
+from magicstyle_core.mini.styles import FAMILIES, sample_style
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[np.ndarray]:
+    return [portrait(seed, 128) for seed in (1, 2)]
+
+
+def gradients(image: np.ndarray, sigma: float = 2.5) -> np.ndarray:
+    """Gradient magnitude of the luminance, coarser than the texture of a style."""
+    return ndimage.gaussian_gradient_magnitude(luminance(image.astype(np.float32)), sigma).ravel()
+
+
+def look(image: np.ndarray) -> np.ndarray:
+    """Palette and texture in a few numbers: colour quantiles, and contrast of the luminance in four bands."""
+    light = luminance(image.astype(np.float32))
+    levels = [light] + [ndimage.gaussian_filter(light, sigma) for sigma in (0.8, 1.6, 3.2)]
+    bands = [2 * np.abs(fine - coarse).mean() for fine, coarse in pairwise(levels)]
+    colours = image.reshape(-1, 3).astype(np.float32)
+    chroma = colours - colours.mean(-1, keepdims=True)
+    return np.concatenate([np.quantile(colours, (0.1, 0.5, 0.9), axis=0).ravel() / 4, chroma.mean(0), bands])
+
+
+@pytest.mark.parametrize("draw", [portrait, natural])
+def test_a_seed_is_a_picture(draw: Callable[[int, int], np.ndarray]) -> None:
+    first, again, other = draw(3, 64), draw(3, 64), draw(4, 64)
+    assert first.shape == (64, 64, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert np.abs(first.astype(int) - other).mean() > 5
+
+
+def test_a_portrait_is_the_same_person_at_every_size() -> None:
+    for seed in (1, 8):
+        small, large = portrait(seed, 96).astype(np.float32), portrait(seed, 192).astype(np.float32)
+        reduced = large.reshape(96, 2, 96, 2, 3).mean((1, 3))
+        middle = slice(20, 70)
+        assert np.corrcoef(small[middle, middle].ravel(), reduced[middle, middle].ravel())[0, 1] > 0.9
+
+
+def test_portraits_have_contrast_and_stay_in_range() -> None:
+    for seed in range(12):
+        image = portrait(seed, 64)
+        assert image.std() > 12
+        assert 15 < image.mean() < 235
+
+
+def test_natural_images_have_the_spectrum_of_photographs() -> None:
+    """Amplitude falls about as 1/f: the mean slope of photographs is near -1.2, of white noise 0."""
+    frequency = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128)[None, :])
+    bands = [(frequency >= low) & (frequency < low * 1.5) for low in (0.03, 0.06, 0.12, 0.24)]
+    amplitude = np.zeros(len(bands))
+    for seed in range(16):
+        light = luminance(natural(seed, 128).astype(np.float32))
+        window = np.hanning(128)[:, None] * np.hanning(128)[None, :]
+        spectrum = np.abs(np.fft.fft2((light - light.mean()) * window))
+        amplitude += [np.log(spectrum[band].mean()) for band in bands]
+    slope = np.polyfit(np.log([0.03, 0.06, 0.12, 0.24]), amplitude / 16, 1)[0]
+    assert -1.9 < slope < -0.8
+
+
+def test_noise_consumes_the_generator_alike_at_every_size() -> None:
+    generators = [np.random.default_rng(0), np.random.default_rng(0)]
+    fractal(generators[0], 32)
+    fractal(generators[1], 64)
+    assert generators[0].random() == generators[1].random()
+
+
+def test_a_photograph_is_the_same_scene(faces: list[np.ndarray]) -> None:
+    for seed in range(6):
+        shot = photograph(faces[0], seed)
+        assert shot.shape == faces[0].shape
+        assert shot.dtype == np.uint8
+        assert np.array_equal(shot, photograph(faces[0], seed))
+        assert (
+            np.corrcoef(luminance(shot.astype(float)).ravel(), luminance(faces[0].astype(float)).ravel())[0, 1] > 0.95
+        )
+
+
+def test_every_required_family_exists() -> None:
+    required = {"palette", "oil", "watercolour", "ink", "halftone", "stipple", "mosaic", "glass", "woodcut", "pastel"}
+    assert required | {"impasto", "pointillism", "poster"} == set(FAMILIES)
+    assert {sample_style(seed).family for seed in range(200)} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_style_is_fixed_by_its_seed(family: str, faces: list[np.ndarray]) -> None:
+    style = sample_style(5, family)
+    assert style == sample_style(5, family) != sample_style(6, family)
+    assert style.family == family
+    drawn = style(faces[0], 1)
+    assert drawn.shape == faces[0].shape
+    assert drawn.dtype == np.uint8
+    assert np.array_equal(drawn, style(faces[0], 1))
+    assert np.abs(drawn.astype(int) - faces[0]).mean() > 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_style_keeps_the_edges_where_they_are(family: str, faces: list[np.ndarray]) -> None:
+    kept = []
+    for seed in range(3):
+        drawn = sample_style(seed, family)(faces[0], seed)
+        kept.append(np.corrcoef(gradients(drawn), gradients(faces[0]))[0, 1])
+    assert np.mean(kept) > 0.4
+
+
+def test_one_style_on_two_portraits_looks_more_alike_than_two_styles(faces: list[np.ndarray]) -> None:
+    styles = [sample_style(seed, family) for seed, family in enumerate(FAMILIES)]
+    looks = [[look(style(face, number)) for number, face in enumerate(faces)] for style in styles]
+    same = np.mean([np.abs(first - second).mean() for first, second in looks])
+    different = np.mean([np.abs(a[0] - b[1]).mean() for a, b in combinations(looks, 2)])
+    assert same < 0.6 * different
+
+
+def test_styles_take_pictures_that_are_not_square() -> None:
+    image = natural(2, 96)[:64]
+    for family in FAMILIES:
+        assert sample_style(1, family)(image, 0).shape == (64, 96, 3)
+
+
+def test_the_examples_are_eight_portraits_and_eight_styles() -> None:
+    assert len(set(PORTRAITS.values())) == len(PORTRAITS) == len(STYLES) == 8
+    drawn = [draw_style(name, 64) for name in STYLES]
+    assert all(picture.shape == (64, 64, 3) and picture.std() > 20 for picture in drawn)
