@@ -18,11 +18,11 @@ import app
 from magicstyle_core import StyleEngine
 from magicstyle_core.metadata import read_png
 
-# Gradio leaves sockets and event loops to the garbage collector, and uses an option that pandas is about to drop.
+# Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
-    "ignore:'future.no_silent_downcasting'",
+    "ignore::pandas.errors.Pandas4Warning",
 )
 
 STEPS = 4
@@ -156,3 +156,19 @@ def test_a_broken_file_is_explained(connect: Callable[[], Client], pair: dict[st
 def test_healthz(url: str) -> None:
     with urllib.request.urlopen(f"{url}healthz") as answer:
         assert answer.read() == b'{"status":"ok"}'
+
+
+def test_a_grid_of_four_takes_one_inversion(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    client = connect()
+    axes = {"x_name": "strength", "x_values": "0, 1", "y_name": "structure", "y_values": "0.2, 0.8"}
+    path, facts = client.predict(**pair, **axes, steps=STEPS, api_name="/grid")
+    # Two inversions and three pictures: at strength 0 the structure makes no difference.
+    assert facts == {"cells": 4, "failed": [], "unet_calls": 2 * STEPS + 3 * STEPS}
+    picture = Image.open(path)
+    assert min(picture.size) > 2 * 128
+
+
+def test_a_grid_shows_a_failed_cell_and_fills_the_others(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
+    axes = {"x_name": "start", "x_values": "0.2, 0.8", "settings": {"end": 0.5}}
+    _, facts = connect().predict(**pair, **axes, steps=STEPS, api_name="/grid")
+    assert (facts["cells"], facts["failed"]) == (2, [[0, 1]])

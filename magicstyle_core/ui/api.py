@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import gradio as gr
 from gradio import FileData
 
 from magicstyle_core import FusionSettings, InversionSettings
+from magicstyle_core.grid import sheet
 from magicstyle_core.metadata import read_png
 from magicstyle_core.settings import apply_preset
+from magicstyle_core.ui.grids import Images, fill, make_grid
 from magicstyle_core.ui.handlers import Studio, explained
 from magicstyle_core.ui.job import Job, Update
 from magicstyle_core.ui.wiring import MODEL
@@ -42,7 +44,7 @@ class Api:
         request: gr.Request,
         content: FileData,
         style: FileData,
-        strength: float = FusionSettings.strength,
+        strength: float | None = None,
         steps: int = DEFAULT_STEPS,
         preset: str | None = None,
         settings: dict[str, Any] | None = None,
@@ -50,8 +52,8 @@ class Api:
         weights: list[float] | None = None,
         private: bool = False,
     ) -> Iterator[tuple[FileData | None, dict[str, Any]]]:
-        """Render `content` in the manner of `style`. `settings` holds further fields of FusionSettings by name;
-        `weights` one number per style; `private` leaves the settings out of the PNG."""
+        """Render `content` in the manner of `style`. A preset goes over `settings` (fields of FusionSettings by name),
+        and `strength` over both. `weights`: one number per style. `private` leaves the settings out of the PNG."""
         session = self.studio.session(request)
         job = self._job(content, [style, *(more_styles or [])], weights, strength, steps, preset, settings or {})
         work = self.studio.worker.run(session, job, live=False)
@@ -70,6 +72,33 @@ class Api:
             "status": entry.summary,
         }
         yield FileData(path=str(entry.path)), facts
+
+    def grid(
+        self,
+        request: gr.Request,
+        content: FileData,
+        style: FileData,
+        x_name: str,
+        x_values: str,
+        y_name: str | None = None,
+        y_values: str = "",
+        steps: int = DEFAULT_STEPS,
+        settings: dict[str, Any] | None = None,
+    ) -> Iterator[tuple[FileData | None, dict[str, Any]]]:
+        """A labelled contact sheet over one or two settings; values such as `0, 0.5, 1` or `0-1 [5]`."""
+        session = self.studio.session(request)
+        base = self._job(content, [style], None, None, steps, None, settings or {})
+        grid = make_grid(x_name, x_values, y_name, y_values)
+        calls = self.studio.engine.stats()["unet_calls"]
+        images: Images = {}
+        for update in fill(self.studio.worker, session, grid, base, images):
+            if update:
+                yield None, _progress(update)
+        path = session.new_file("grid", "png")
+        sheet(grid, images).save(path)
+        failed = [list(place) for place, image in images.items() if isinstance(image, Exception)]
+        calls = self.studio.engine.stats()["unet_calls"] - calls
+        yield FileData(path=str(path)), {"cells": grid.total, "failed": failed, "unet_calls": calls}
 
     def restore(self, png: FileData) -> dict[str, Any]:
         """The settings that a PNG made here carries."""
@@ -90,14 +119,16 @@ class Api:
         content: FileData,
         styles: list[FileData],
         weights: list[float] | None,
-        strength: float,
+        strength: float | None,
         steps: int,
         preset: str | None,
         settings: dict[str, Any],
     ) -> Job:
-        fusion = FusionSettings.from_dict({"strength": strength, **settings})
+        fusion = FusionSettings.from_dict(settings)
         if preset is not None:
             fusion = apply_preset(preset, fusion)
+        if strength is not None:
+            fusion = replace(fusion, strength=strength)
         numbers = weights or [1.0] * len(styles)
         paths = [style["path"] for style in styles]
         return Job(content["path"], tuple(zip(paths, numbers, strict=True)), fusion, steps)
@@ -109,6 +140,7 @@ def connect_api(studio: Studio) -> None:
     model = {**MODEL, "api_visibility": "public"}
     gr.api(explained(api.invert), api_name="invert", **model)
     gr.api(explained(api.stylize), api_name="stylize", **model)
+    gr.api(explained(api.grid), api_name="grid", **model)
     gr.api(explained(api.restore), api_name="restore", queue=False)
     gr.api(explained(api.forget), api_name="forget", queue=False)
     gr.api(explained(api.stats), api_name="stats", queue=False)

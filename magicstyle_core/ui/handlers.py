@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from magicstyle_core import Inversion, MagicStyleError, SettingsError, StyleEngine
 from magicstyle_core.images import open_image
+from magicstyle_core.regions import brush_mask, face_mask
 from magicstyle_core.ui import texts
 from magicstyle_core.ui.controls import CUSTOM, preset_of
 from magicstyle_core.ui.job import Job, Result, Update, Worker
@@ -103,9 +104,8 @@ class Studio:
             if slot == "content":
                 pair = self._round_trip(session, path, inversion)
                 updates[self.page.round_trip] = pair
-                updates[self.page.brush] = gr.ImageEditor(
-                    value={"background": pair[0], "layers": [], "composite": None}, canvas_size=Image.open(pair[0]).size
-                )
+                canvas: dict[str, Any] = {"background": pair[0], "layers": [], "composite": None}
+                updates[self.page.brush] = gr.ImageEditor(canvas, canvas_size=(inversion.width, inversion.height))
                 session.brushed = None
             yield updates
 
@@ -137,9 +137,7 @@ class Studio:
 
     def stop(self, request: gr.Request) -> Updates:
         """End what runs; the last picture stays. Not queued."""
-        session = self.session(request)
-        session.supersede()
-        session.grid_ticket += 1
+        self.session(request).supersede()
         return {self.page.status: texts.message("Stopped. The last picture stays; any change goes on from here.")}
 
     @explained
@@ -210,17 +208,23 @@ class Studio:
             return session.brushed
         if region not in ("Face", "Background"):
             return None
-        from magicstyle_core.regions import face_mask  # type: ignore[import-not-found]
+        face = self._face(session, content)
+        return ImageOps.invert(face) if face is not None and region == "Background" else face
 
+    def _face(self, session: Session, content: str) -> Image.Image | None:
         if content not in session.faces:
             session.faces[content] = face_mask(open_image(content))
-        face = session.faces[content]
-        return ImageOps.invert(face) if face is not None and region == "Background" else face
+        return session.faces[content]
+
+    @explained
+    def note_region(self, region: str, content: str | None, request: gr.Request) -> Updates:
+        """Show what the chosen region means here, and the canvas for the brush. Not queued."""
+        is_found = not (content and region in ("Face", "Background")) or self._face(self.session(request), content)
+        note = texts.region_note(region) if is_found else texts.NO_FACE
+        return {self.page.brush: gr.ImageEditor(visible=region == "Brush"), self.page.region_note: note}
 
     def keep_brushed(self, value: dict[str, Any] | None, request: gr.Request) -> None:
         """The painted mask. Not queued."""
-        from magicstyle_core.regions import brush_mask
-
         self.session(request).brushed = brush_mask(value) if value else None
 
     # Around it.

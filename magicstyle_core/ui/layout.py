@@ -31,10 +31,14 @@ GRID_NAMES = {
     "Sharpness": "temperature",
     "Start": "start",
     "End": "end",
-    "Steps": "steps",
+    "Strength outside": "outside",
+    "Inversion steps": "steps",
+    "Fusion": "fusion",
+    "Layers": "layers",
+    "Variation": "seed",
 }
 NO_SECOND = "None"
-VALUES_INFO = "A list, or a range: 0-1 [5]."
+VALUES_INFO = "A list such as 0, 0.5, 1 or a range such as 0-1 [5]."
 
 HEADER = """<header class="ms-header"><h1>MagicStyle</h1>
 <p>Your portrait in the manner of another picture. Nothing is trained; your pictures stay on this server only while
@@ -78,8 +82,7 @@ class Page:
     grid_plan: gr.HTML
     grid_run: gr.Button
     grid_stop: gr.Button
-    grid_cells: gr.Gallery
-    grid_sheet: gr.File
+    grid_sheet: gr.Image
     memory: gr.HTML
     refresh: gr.Button
     forget: gr.Button
@@ -92,6 +95,14 @@ class Page:
             self.ticket, self.content, *self.styles, *self.weights, *self.controls.values(),
             self.steps, self.region, self.live, self.private,
         }  # fmt: skip
+
+    @property
+    def job_outputs(self) -> list[Component]:
+        """What shows a job: its images and every control."""
+        return [
+            self.content, *self.styles, *self.weights, *self.controls.values(),
+            self.steps, self.region, self.preset, self.groups, self.diagram,
+        ]  # fmt: skip
 
 
 def _slider(spec: SliderSpec, value: float) -> gr.Slider:
@@ -174,7 +185,7 @@ def _shelf(parts: dict[str, Any]) -> None:
             False, label="Leave settings out of the PNG", elem_id="private",
             info="On: nobody can read from the file how it was made.",
         )  # fmt: skip
-    parts["history"] = _gallery("History: a click brings picture and settings back", "history", columns=6, height=150)
+    parts["history"] = _gallery("History: a click brings picture and settings back", "history", columns=6, height=190)
 
 
 def _gallery(label: str, elem_id: str, columns: int, height: int | str, **options: Any) -> gr.Gallery:
@@ -265,8 +276,10 @@ def _drawers(parts: dict[str, Any], examples: list[Example]) -> None:
         with gr.Row(elem_classes="ms-actions"):
             parts["grid_run"] = gr.Button("Fill the grid", variant="primary", elem_id="grid-run")
             parts["grid_stop"] = gr.Button("Stop the grid", elem_id="grid-stop")
-        parts["grid_cells"] = _gallery("Cells: a click loads its settings", "grid-cells", columns=3, height="auto")
-        parts["grid_sheet"] = gr.File(label="Contact sheet", interactive=False, elem_id="grid-sheet", visible=False)
+        parts["grid_sheet"] = gr.Image(
+            label="Contact sheet: a click on a picture loads its settings", type="filepath", format="png",
+            interactive=False, elem_id="grid-sheet", buttons=["download", "fullscreen"],
+        )  # fmt: skip
     with gr.Tab("Compare two"):
         with gr.Row():
             parts["compare_left"] = gr.Dropdown([], label="Left picture", elem_id="compare-left")

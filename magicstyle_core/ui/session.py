@@ -9,11 +9,15 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradio.utils import get_upload_folder
 from PIL import Image
 
 from magicstyle_core.ui.job import Job, Result
+
+if TYPE_CHECKING:
+    from magicstyle_core.ui.grids import FilledGrid
 
 MAX_HISTORY = 24
 MAX_FRAMES = 40
@@ -28,6 +32,10 @@ class Entry:
     result: Result
     path: Path  # the PNG that is shown and downloaded
     summary: str  # what it cost, the status line
+
+    @property
+    def title(self) -> str:
+        return f"#{self.number} · {self.job.settings.strength:g}"
 
     @property
     def caption(self) -> str:
@@ -47,12 +55,11 @@ class Session:
     key: str
     folder: Path  # for its files, deleted with it
     ticket: int = 0
-    grid_ticket: int = 0
     wanted: dict[str, str | None] = field(default_factory=dict)  # slot of the page -> the image file it holds
     depths: dict[str, set[int]] = field(default_factory=dict)
     uploads: set[str] = field(default_factory=set)  # image files of this visitor, deleted with the session
     history: deque[Entry] = field(default_factory=lambda: deque(maxlen=MAX_HISTORY))
-    grid: list[Job] = field(default_factory=list)  # the jobs of the last grid, cell by cell
+    grid: FilledGrid | None = None  # the contact sheet on the page
     shown: Job | None = None  # the job of the picture on the page
     pairs: dict[str, tuple[str, str]] = field(default_factory=dict)  # photograph -> at the model's size, round trip
     faces: dict[str, Image.Image | None] = field(default_factory=dict)  # photograph -> its face mask
@@ -134,7 +141,6 @@ class Sessions:
                 return
             in_use = {image for other in self._sessions.values() for image in other.uploads}
         session.supersede()
-        session.grid_ticket += 1
         shutil.rmtree(session.folder, ignore_errors=True)
         for image in session.uploads - in_use:
             Path(image).unlink(missing_ok=True)

@@ -61,7 +61,7 @@ class Shelf:
             page.status: texts.message(entry.summary),
             page.result: str(entry.path),
             page.download: gr.DownloadButton(value=str(entry.path), interactive=True),
-            page.history: [(str(kept.path), kept.caption) for kept in newest_first],
+            page.history: [(str(kept.path), kept.title) for kept in newest_first],
             page.compare_left: gr.Dropdown(choices=names),
             page.compare_right: gr.Dropdown(choices=names),
             page.steps_note: texts.steps_note(entry.job.steps, session.common_depths()),

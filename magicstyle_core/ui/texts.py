@@ -5,7 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from magicstyle_core.grid import Cell, Grid
 from magicstyle_core.ui.job import Result, Update
+
+NO_FACE = '<p class="ms-note">No face was found in this photograph: the style goes everywhere.</p>'
 
 
 def megabytes(count: float) -> str:
@@ -48,12 +51,24 @@ def steps_note(steps: int, depths: list[int]) -> str:
     return f'<p class="ms-note">{text}</p>'
 
 
+def grid_plan(pictures: int, calls: int, seconds_per_call: float | None) -> str:
+    """What a grid will take, before it starts."""
+    time = f", about {calls * seconds_per_call:.0f} s" if seconds_per_call is not None else ""
+    return message(f"{pictures} pictures: {calls} UNet calls{time}.")
+
+
+def cell_name(grid: Grid, cell: Cell) -> str:
+    """The values of a cell, such as `strength 0.5, structure 0.2`."""
+    column = f"{grid.x_name} {grid.x_values[cell.column]}"
+    return column if grid.y_name is None else f"{column}, {grid.y_name} {grid.y_values[cell.row]}"
+
+
 def region_note(region: str) -> str:
     """What the chosen region means."""
     notes = {
         "Everywhere": "The style goes everywhere.",
-        "Face": "The style goes on the face. When no face is found, it goes everywhere.",
-        "Background": "The style goes everywhere but on the face. When no face is found, it goes everywhere.",
+        "Face": "The style goes on faces and their hair.",
+        "Background": "The style goes everywhere but on faces and their hair.",
         "Brush": "The style goes where you paint. Nothing painted: everywhere.",
     }
     return f'<p class="ms-note">{notes[region]}</p>'

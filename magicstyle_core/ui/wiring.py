@@ -16,8 +16,8 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from magicstyle_core.ui import texts
 from magicstyle_core.ui.examples import Example
+from magicstyle_core.ui.grids import Grids
 from magicstyle_core.ui.handlers import Studio, explained
 from magicstyle_core.ui.shelf import Data, Updates
 
@@ -61,6 +61,7 @@ def connect(studio: Studio, examples: Sequence[Example]) -> None:
 
     _connect_choosers(studio, lambda event: then_render(event.then(**wish)))
     _connect_shelf(studio, examples, shown)
+    _connect_grid(studio, wish)
 
 
 def _connect_choosers(studio: Studio, set_then_render: Callable[[Dependency], Any]) -> None:
@@ -80,21 +81,17 @@ def _connect_choosers(studio: Studio, set_then_render: Callable[[Dependency], An
         names = chooser.of_groups(groups)
         return names, chooser.diagram(names)
 
-    def show_region(region: str) -> Updates:
-        return {page.brush: gr.ImageEditor(visible=region == "Brush"), page.region_note: texts.region_note(region)}
-
     set_then_render(page.preset.input(set_preset, {page.preset, *page.controls.values()}, setters, **AT_ONCE))
     set_then_render(layers.input(set_layers, layers, [page.groups, page.diagram], **AT_ONCE))
     set_then_render(page.groups.input(set_groups, page.groups, [layers, page.diagram], **AT_ONCE))
-    page.region.input(show_region, page.region, [page.brush, page.region_note], **AT_ONCE)
+    page.region.input(studio.note_region, [page.region, page.content], [page.brush, page.region_note], **AT_ONCE)
     set_then_render(page.brush.change(studio.keep_brushed, page.brush, None, trigger_mode="always_last", **AT_ONCE))
 
 
 def _connect_shelf(studio: Studio, examples: Sequence[Example], shown: list[Component]) -> None:
     """History, comparison, privacy, PNG settings, examples, memory."""
     page, shelf = studio.page, studio.shelf
-    controls: list[Component] = [page.content, *page.styles, *page.weights, *page.controls.values(),
-                                 page.steps, page.region, page.preset, page.groups, page.diagram]  # fmt: skip
+    controls = page.job_outputs
 
     def restore(event: gr.SelectData, request: gr.Request) -> Updates:
         return shelf.restore(studio.session(request), event.index)
@@ -121,3 +118,15 @@ def _connect_shelf(studio: Studio, examples: Sequence[Example], shown: list[Comp
     page.refresh.click(studio.memory, None, page.memory, **AT_ONCE)
     emptied = [page.content, *page.styles, page.round_trip, page.compare, page.brush, page.memory]
     page.forget.click(studio.forget, None, [*emptied, *shown], **AT_ONCE)
+
+
+def _connect_grid(studio: Studio, wish: dict[str, Any]) -> None:
+    page, grids = studio.page, Grids(studio)
+    planned = [*page.grid_names, *page.grid_values, page.steps]
+    described = [*(name.input for name in page.grid_names), *(values.input for values in page.grid_values)]
+    gr.on(described, grids.plan, set(planned), [page.grid_plan], trigger_mode="always_last", **AT_ONCE)
+    page.grid_run.click(**wish).then(
+        grids.run, page.job_inputs | set(planned), [page.grid_plan, page.grid_sheet], show_progress="hidden", **MODEL
+    )
+    page.grid_stop.click(studio.stop, None, [page.status], **AT_ONCE)
+    page.grid_sheet.select(grids.pick, None, [*page.job_outputs, page.grid_plan], **AT_ONCE)
