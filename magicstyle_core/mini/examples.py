@@ -25,9 +25,15 @@ STYLE_SIZE = 640
 
 # Seeds of `portrait`, chosen by eye for variety.
 PORTRAITS: dict[str, int] = {
-    "portrait_1": 157, "portrait_2": 119, "portrait_3": 127, "portrait_4": 142,
-    "portrait_5": 170, "portrait_6": 134, "portrait_7": 105, "portrait_8": 187,
-}  # fmt: skip
+    "portrait_1": 203,
+    "portrait_2": 251,
+    "portrait_3": 225,
+    "portrait_4": 242,
+    "portrait_5": 244,
+    "portrait_6": 218,
+    "portrait_7": 215,
+    "portrait_8": 250,
+}
 
 
 def _colour(code: str) -> Array:
@@ -518,7 +524,7 @@ Motif = Callable[[Rng, int], Array]
 STYLES: dict[str, tuple[Motif, Style]] = {
     "style_night": (night, _medium("impasto", scale=4.6, amount=0.0, stretch=4.5)),
     "style_waves": (waves, _medium("poster", amount=0.3)),
-    "style_sunrise": (sunrise, _medium("glass", scale=21.0, amount=0.0, stretch=9.0)),
+    "style_sunrise": (sunrise, _medium("glass", scale=21.0, amount=0.0, stretch=4.5)),
     "style_flowers": (flowers, _medium("oil", scale=5.0, amount=0.5)),
     "style_city": (city, _medium("pointillism", scale=3.5, amount=0.1)),
     "style_mountains": (mountains, _medium("watercolour", amount=0.3)),

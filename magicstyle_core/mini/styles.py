@@ -384,7 +384,7 @@ def _glass(style: Style, image: Array, unit: float, rng: Rng) -> Array:
     ys, xs = np.mgrid[step / 2 : small.shape[0] : step, step / 2 : small.shape[1] : step]
     place = np.stack([ys.ravel(), xs.ravel()], -1) + rng.uniform(-0.35, 0.35, (ys.size, 2)) * step
     place = np.clip(place, 0, np.array(small.shape[:2]) - 1)
-    weight = step * style.stretch  # of a colour's distance against a place's
+    weight = 2 * step * style.stretch  # of a colour's distance against a place's
     points = np.concatenate([np.stack([rows, columns], -1), _blur(small, 1.0) * weight], -1).reshape(-1, 5)
     at = place.astype(np.int32)
     seeds = np.concatenate([place, _blur(small, 1.5)[at[:, 0], at[:, 1]] * weight], -1)
