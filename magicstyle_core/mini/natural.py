@@ -8,11 +8,12 @@ All drawing functions take and return float32 images (height, width, 3) in [0, 1
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
+from scipy import fft, ndimage
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -47,15 +48,16 @@ def fractal(rng: Rng, size: int, slope: float = 1.0, stretch: float = 1.0, angle
     Periodic. With stretch > 1 its features are that many times longer along the direction angle (radians, 0 is
     horizontal) than across it.
     """
-    fy = np.fft.fftfreq(size)[:, None] * size
-    fx = np.fft.rfftfreq(size)[None, :] * size
-    along = (fx * np.cos(angle) + fy * np.sin(angle)) * stretch
-    across = fy * np.cos(angle) - fx * np.sin(angle)
-    frequency = np.sqrt(along**2 + across**2)
-    frequency[0, 0] = np.inf
+    fy = np.fft.fftfreq(size, 1 / size).astype(np.float32)[:, None]
+    fx = np.fft.rfftfreq(size, 1 / size).astype(np.float32)[None, :]
+    along = (fx * math.cos(angle) + fy * math.sin(angle)) * stretch
+    across = fy * math.cos(angle) - fx * math.sin(angle)
+    power = along * along + across * across
+    power[0, 0] = np.inf
     own = np.random.default_rng(rng.integers(2**63))  # the caller's generator moves on alike for every size
     spectrum = own.standard_normal((2, size, size // 2 + 1), np.float32)
-    field = np.fft.irfft2((spectrum[0] + 1j * spectrum[1]) * frequency**-slope, s=(size, size)).astype(np.float32)
+    weighted = (spectrum[0] + 1j * spectrum[1]) * power ** np.float32(-slope / 2)
+    field = fft.irfft2(weighted, s=(size, size))
     return (field - field.mean()) / (field.std() + 1e-8)
 
 
