@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderDC, UNet2DConditionModel
 
 from magicstyle_core.attention import FusionInputs, fusing, recording, self_attention_layers
 from magicstyle_core.backbone import Backbone
@@ -60,25 +60,33 @@ def test_autoencoder_takes_any_multiple_of_eight(height: int, width: int) -> Non
 
 def test_pool_is_rendered_by_seed_and_styles_cover_every_picture() -> None:
     block = pools.render_block(seed=0, block=1)
-    assert block.shape == (pools.PICTURES, 1 + pools.STYLES, 256, 256, 3)
+    assert block.shape == (pools.PICTURES, pools.VERSIONS, 256, 256, 3)
     assert np.array_equal(block, pools.render_block(seed=0, block=1))
-    changed = np.abs(block[:, 1:].astype(int) - block[:, :1]).mean((2, 3, 4))  # (pictures, styles)
+    changed = np.abs(block[:, 1:].astype(int) - block[:, :1]).mean((2, 3, 4))  # (pictures, versions - 1)
     assert (changed > 1).all()
 
 
-def test_examples_lead_from_content_to_target_by_strength(monkeypatch: pytest.MonkeyPatch) -> None:
-    latents = torch.randn(3, pools.PICTURES, 1 + pools.STYLES, 16, 16, 16)
-    for strength in (0.0, 0.5, 1.0):
-        monkeypatch.setattr(train, "draw_strength", lambda rng, strength=strength: strength)
-        none, some = (train.draw_examples(latents, np.random.default_rng(5), 6, 8) for _ in range(2))
-        assert torch.equal(none.target, some.target)
-        if strength == 0:
-            assert torch.equal(none.target, none.content)
-            start = none
-        elif strength == 0.5:
-            half = none
-    assert torch.equal(start.content, half.content)
-    torch.testing.assert_close(half.target, (start.content + none.target) / 2)
+def test_target_goes_from_content_to_the_style_and_on_to_its_statistics() -> None:
+    content, stylised, style = torch.randn(3, 16, 12, 12)
+    style = 2 * style + 1
+    assert torch.equal(train.wanted(content, stylised, style, 0.0), content)
+    at_half, at_one = (train.wanted(content, stylised, style, strength) for strength in (0.5, 1.0))
+    torch.testing.assert_close(at_half, (content + at_one) / 2)
+    distance = [
+        (train.wanted(content, stylised, style, strength).std((1, 2)) - style.std((1, 2))).abs().mean().item()
+        for strength in (1.0, 1.25, 1.5)
+    ]
+    assert distance == sorted(distance, reverse=True)
+
+
+def test_examples_are_crops_with_sliders_in_range() -> None:
+    latents = torch.randn(3, pools.PICTURES, pools.VERSIONS, 16, 16, 16)
+    examples = train.draw_examples(latents, np.random.default_rng(5), 40, 8)
+    assert examples.content.shape == examples.style.shape == examples.target.shape == (40, 16, 8, 8)
+    assert examples.strength.shape == examples.structure.shape == (40, 1, 1, 1)
+    assert 0 <= examples.strength.min() < 1 < examples.strength.max() <= 1.5
+    kept = (examples.content == examples.target).all(dim=(1, 2, 3))
+    assert 1 / 14 < kept.float().mean() < 1 / 2  # strength 0, or a picture that is its own style
 
 
 @torch.no_grad()
@@ -128,11 +136,18 @@ def test_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_a_short_training_runs_from_pool_to_a_model_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "HELD_OUT", 1)
     rng = np.random.default_rng(0)
-    pool = rng.integers(0, 256, (2, pools.PICTURES, 1 + pools.STYLES, 128, 128, 3), dtype=np.uint8)
+    for block in range(2):
+        pictures = rng.integers(0, 256, (pools.PICTURES, pools.VERSIONS, 128, 128, 3), dtype=np.uint8)
+        np.save(pools.block_path(tmp_path, block), pictures)
     monkeypatch.setattr(train, "CROPS", ((8, 1), (16, 1)))
     budget = dict(minutes=0.01, device="cpu", seed=0)
-    train.train_autoencoder(pool, tmp_path, **budget)
-    train.train_unet(pool, tmp_path, export_to=tmp_path / "model", **budget)
+    train.train_autoencoder(tmp_path, tmp_path, decoder_only=False, **budget)
+    before = AutoencoderDC.from_pretrained(tmp_path / "vae").state_dict()
+    train.train_autoencoder(tmp_path, tmp_path, decoder_only=True, **budget)
+    after = AutoencoderDC.from_pretrained(tmp_path / "vae").state_dict()
+    changed = {name.split(".")[0] for name, weight in after.items() if not torch.equal(weight, before[name])}
+    assert changed == {"decoder"}
+    train.train_unet(tmp_path, tmp_path, export_to=tmp_path / "model", **budget)
     backbone = Backbone.load(str(tmp_path / "model"), device="cpu", dtype="fp32")
     assert (backbone.size, backbone.multiple, backbone.prediction_type) == (256, 8, "v_prediction")
     assert backbone.noise_pred(torch.randn(1, 16, 8, 8), 500).isfinite().all()

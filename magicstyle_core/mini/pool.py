@@ -3,8 +3,9 @@
     python -m magicstyle_core.mini.pool --pool POOL --blocks 500 [--worker 0 --workers 2]
 
 A block is four pictures and two styles, each style drawn on all four. So every ordered pair of its pictures is
-an example whose truth is known: content, style image, and the style drawn on the content. One file per block, so
-rendering goes on where it stopped, and workers share a pool without talking to each other.
+an example whose truth is known: content, style image, and the style drawn on the content. Every picture is there in
+five versions: plain, in the colours of each style, and drawn in each style. One file per block, so rendering goes on
+where it stopped, and workers share a pool without talking to each other.
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from magicstyle_core.mini.natural import Array, natural, photograph
+from magicstyle_core.mini.natural import Array, natural, photograph, to_uint8
 from magicstyle_core.mini.portraits import portrait
 from magicstyle_core.mini.styles import sample_style
 
 SIZE = 256
 PICTURES = 4  # per block
 STYLES = 2  # per block
+VERSIONS = 1 + 2 * STYLES  # of a picture: plain, coloured by each style, drawn by each style
 PORTRAITS = 0.4  # share of portraits among the pictures; the rest are natural scenes
 DEGRADED = 0.5  # share of pictures as a camera would have kept them
 
 
 def render_block(seed: int, block: int) -> Array:
-    """Block number `block` of a pool, uint8 (pictures, 1 + styles, 256, 256, 3); version 0 is the plain picture."""
+    """Block number `block` of a pool, uint8 (pictures, versions, 256, 256, 3)."""
     rng = np.random.default_rng([seed, block])
     seeds = rng.integers(2**31, size=PICTURES)
     styles = [sample_style(int(style_seed)) for style_seed in rng.integers(2**31, size=STYLES)]
@@ -36,7 +38,8 @@ def render_block(seed: int, block: int) -> Array:
         plain = draw(picture_seed, SIZE)
         if rng.random() < DEGRADED:
             plain = photograph(plain, picture_seed)
-        rows.append([plain, *(style(plain, picture_seed) for style in styles)])
+        coloured = [to_uint8(style.coloured(plain)) for style in styles]
+        rows.append([plain, *coloured, *(style(plain, picture_seed) for style in styles)])
     return np.array(rows)
 
 
@@ -45,12 +48,8 @@ def block_path(folder: Path, block: int) -> Path:
 
 
 def load_pool(folder: Path) -> Array:
-    """All rendered blocks, uint8 (blocks, pictures, 1 + styles, 256, 256, 3)."""
-    paths = sorted(folder.glob("?????.npy"))
-    pool = np.empty((len(paths), PICTURES, 1 + STYLES, SIZE, SIZE, 3), np.uint8)
-    for index, path in enumerate(paths):
-        pool[index] = np.load(path)
-    return pool
+    """All rendered blocks, uint8 (blocks, pictures, versions, 256, 256, 3)."""
+    return np.stack([np.load(path) for path in sorted(folder.glob("?????.npy"))])
 
 
 def main() -> None:

@@ -4,12 +4,14 @@
     python -m magicstyle_core.mini.train autoencoder --pool POOL --checkpoints RUN --minutes 40
     python -m magicstyle_core.mini.train unet        --pool POOL --checkpoints RUN --minutes 90 --export assets/mini
 
-Both stages stop after their minutes, write a checkpoint every few minutes and go on from it when started again.
+A stage stops after its minutes, writes a checkpoint every few minutes and goes on from it when started again. A third
+one, `decoder`, lets the autoencoder's decoder learn on while the UNet already trains on its latents.
 
 The UNet is trained on the method itself. A batch has three kinds of rows at the same timestep: content pictures,
-pictures in some style, and as targets the content pictures drawn in that very style. Content and style rows attend to
-themselves, as during an inversion; the target rows attend by FFA to content and style rows, as during a render. All
-rows are asked to denoise, so the target rows can do well only by taking palette and texture through FFA.
+pictures in some style, and as targets the content pictures drawn in that very style (the less so the more `structure`
+is asked for: at 1 they only take its colours). Content and style rows attend to themselves, as during an inversion;
+the target rows attend by FFA to content and style rows, as during a render. All rows are asked to denoise, so the
+target rows can do well only by taking palette and texture through FFA.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from torch import Tensor, nn
 
 from magicstyle_core.attention import feature_fusion_attention
 from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, build_autoencoder
-from magicstyle_core.mini.pool import PICTURES, STYLES, load_pool
+from magicstyle_core.mini.pool import PICTURES, STYLES, VERSIONS, load_pool
 from magicstyle_core.rendering import adain
 
 WIDTHS = (64, 128, 192)
@@ -43,15 +45,16 @@ WARM_UP = 100  # steps
 HELD_OUT = 4  # blocks of the pool that no step sees
 NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little left to teach
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
-REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
-CROPS = ((16, 8), (32, 2))  # latents per side and examples per batch: small crops first, whole pictures at the end
+REFERENCE_WEIGHT = 0.5  # of the content and style rows' loss; the target rows' is 1
+MATCHED = 0.4  # share of the style picture's channel statistics that a target takes at strength 1
+CROPS = ((16, 5), (32, 2))  # latents per side and examples per batch: small crops first, whole pictures at the end
 WHOLE_PICTURES_FROM = 0.85  # fraction of the time
 
 Group = tuple[list[nn.Parameter], float]
 
 
 class Run:
-    """What both stages share: optimiser, moving average of the weights, clock and checkpoint."""
+    """What the stages share: optimiser, moving average of the weights, clock and checkpoint."""
 
     def __init__(self, model: ModelMixin, groups: Sequence[Group], path: Path, minutes: float) -> None:
         self.model, self.path, self.minutes = model, path, minutes
@@ -114,15 +117,26 @@ def to_tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def train_autoencoder(pool: np.ndarray, folder: Path, *, minutes: float, device: str, seed: int) -> None:
-    """Pixels to latents and back; the loss is the mean PSNR, so that coarse drawings do not outweigh photographs."""
+def train_autoencoder(
+    pool_folder: Path, folder: Path, *, decoder_only: bool, minutes: float, device: str, seed: int
+) -> None:
+    """Pixels to latents and back; the loss is the mean PSNR, so that coarse drawings do not outweigh photographs.
+
+    With `decoder_only` the finished autoencoder's decoder learns on, while the UNet may already use its latents.
+    """
     rng = np.random.default_rng(seed)
-    vae = build_autoencoder(to_tensor(pool[:100, :, 0].reshape(-1, *pool.shape[3:])))
+    pool = load_pool(pool_folder)
+    if decoder_only:
+        vae = AutoencoderDC.from_pretrained(folder / "vae").train()
+        vae.encoder.requires_grad_(False)
+    else:
+        vae = build_autoencoder(to_tensor(pool[:100, :, 0].reshape(-1, *pool.shape[3:])))
     vae = vae.to(device, memory_format=torch.channels_last)
     blocks = [p for module in vae.modules() if isinstance(module, ResBlock) for p in module.parameters()]
     known = {id(p) for p in blocks}
     linear = [p for p in vae.parameters() if id(p) not in known]  # at their best already, so they move less
-    run = Run(vae, [(blocks, 1.5e-3), (linear, 2e-4)], folder / "autoencoder.pt", minutes)
+    path = folder / ("decoder.pt" if decoder_only else "autoencoder.pt")
+    run = Run(vae, [(blocks, 1.5e-3), (linear, 2e-4)], path, minutes)
     held_out = to_tensor(pool[-HELD_OUT:, 0].reshape(-1, *pool.shape[3:])).to(device)
     mean_loss, seen, start = 0.0, 0, time.monotonic()
     while run.fraction < 1:
@@ -137,7 +151,7 @@ def train_autoencoder(pool: np.ndarray, folder: Path, *, minutes: float, device:
             with torch.no_grad():
                 errors = (run.average(held_out).sample.clamp(-1, 1) - held_out).square().mean((1, 2, 3))
             print(
-                f"autoencoder: step {run.step}, {run.seconds / 60:.1f} min, "
+                f"{path.stem}: step {run.step}, {run.seconds / 60:.1f} min, "
                 f"{seen / (time.monotonic() - start):.0f} crops/s, "
                 f"loss {mean_loss:.3f}, held out {(10 * torch.log10(4 / errors)).mean():.2f} dB",
                 flush=True,
@@ -145,17 +159,18 @@ def train_autoencoder(pool: np.ndarray, folder: Path, *, minutes: float, device:
         if run.save_is_due:
             run.save()
     run.save()
-    with torch.no_grad():
-        std = run.average.encode(held_out).latent.std().item()
-    run.average.register_to_config(scaling_factor=1 / std)
+    if not decoder_only:
+        with torch.no_grad():
+            std = run.average.encode(held_out).latent.std().item()
+        run.average.register_to_config(scaling_factor=1 / std)
     run.average.save_pretrained(folder / "vae")
 
 
 def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-    """Square crops, uint8 (count, size, size, 3), half of plain pictures and half of drawn ones, by chance mirrored."""
+    """Square crops, uint8 (count, size, size, 3), half of plain pictures, half of the others, by chance mirrored."""
     crops = []
     for _ in range(count):
-        version = 0 if rng.random() < 0.5 else rng.integers(1, 1 + STYLES)
+        version = 0 if rng.random() < 0.5 else rng.integers(1, pool.shape[2])
         picture = pool[rng.integers(len(pool) - HELD_OUT), rng.integers(PICTURES), version]  # (256, 256, 3)
         row, column = rng.integers(0, picture.shape[0] - size + 1, 2)
         crop = picture[row : row + size, column : column + size]
@@ -164,13 +179,13 @@ def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: in
 
 
 @torch.no_grad()
-def encode_pool(pool: np.ndarray, vae: AutoencoderDC, path: Path, device: str) -> Tensor:
+def encode_pool(pool_folder: Path, vae: AutoencoderDC, path: Path, device: str) -> Tensor:
     """Scaled latents of the whole pool, fp16 (blocks, pictures, versions, 16, 32, 32), kept at `path`."""
     if path.exists():
         return torch.load(path, weights_only=True, mmap=True)
     vae = vae.to(device, memory_format=torch.channels_last)
     latents = []
-    for block in pool:
+    for block in load_pool(pool_folder):
         pixels = to_tensor(block.reshape(-1, *block.shape[2:])).to(device, memory_format=torch.channels_last)
         encoded = vae.encode(pixels).latent * vae.config.scaling_factor  # (pictures * versions, 16, 32, 32)
         latents.append(encoded.contiguous().half().cpu().unflatten(0, block.shape[:2]))
@@ -249,42 +264,49 @@ class TrainingAttention:
 
 @dataclass
 class Examples:
-    """Clean latents, each (examples, 16, size, size), and the strength that leads from content to target."""
+    """Clean latents, each (examples, 16, size, size), and the sliders that lead from content to target."""
 
     content: Tensor
     style: Tensor
     target: Tensor
     strength: Tensor  # (examples, 1, 1, 1)
+    structure: Tensor  # (examples, 1, 1, 1)
 
 
 def draw_examples(latents: Tensor, rng: np.random.Generator, count: int, size: int) -> Examples:
-    """Crops of content, of another picture in the style, and of the content in the style.
+    """Crops of a content picture, of another picture in a style, and of what FFA should make of the two.
 
-    One in seven shows two crops of one picture instead, and the target is the content: a picture is its own style.
+    One example in seven shows two crops of one picture, and its target is the content: a picture is its own style.
     """
-    contents, styles, stylised = [], [], []
+    drawn = []
     for _ in range(count):
         block = latents[rng.integers(len(latents))].float()  # (pictures, versions, 16, 32, 32)
         picture, other = rng.choice(PICTURES, 2, replace=False)
-        version = rng.integers(1, 1 + STYLES)
-        rows, columns, style_rows, style_columns = (
-            slice(start, start + size) for start in rng.integers(0, block.shape[-1] - size + 1, 4)
-        )
+        strength, structure = draw_strength(rng), rng.random()
         if rng.random() < 1 / 7:
-            version = rng.integers(0, 1 + STYLES)
-            content = target = block[picture, version, :, rows, columns]
-            style = block[picture, version, :, style_rows, style_columns]
+            content = target = style = block[picture, rng.integers(VERSIONS)]
         else:
-            content, target = block[picture, 0, :, rows, columns], block[picture, version, :, rows, columns]
-            style = block[other, version, :, style_rows, style_columns]
-        contents.append(content)
-        styles.append(style)
-        stylised.append(target)
-    strength = torch.tensor([draw_strength(rng) for _ in range(count)]).view(-1, 1, 1, 1)
-    content, style, full = torch.stack(contents), torch.stack(styles), torch.stack(stylised)
-    target = content + strength.clamp(max=1) * (full - content)
-    target = target + (strength - 1).clamp(min=0) * (adain(full, style) - full)  # past 1, on to the style's colours
-    return Examples(content, style, target, strength)
+            number = rng.integers(1, 1 + STYLES)
+            content, style = block[picture, 0], block[other, number + STYLES]
+            coloured, painted = block[picture, number], block[picture, number + STYLES]
+            target = wanted(content, painted + structure * (coloured - painted), style, strength)
+        row, column, style_row, style_column = rng.integers(0, block.shape[-1] - size + 1, 4)
+        window = (slice(None), slice(row, row + size), slice(column, column + size))
+        style_window = (slice(None), slice(style_row, style_row + size), slice(style_column, style_column + size))
+        drawn.append((content[window], style[style_window], target[window], strength, structure))
+    contents, styles, targets, strengths, structures = zip(*drawn, strict=True)
+    sliders = (torch.tensor(values).float().view(-1, 1, 1, 1) for values in (strengths, structures))
+    return Examples(torch.stack(contents), torch.stack(styles), torch.stack(targets), *sliders)
+
+
+def wanted(content: Tensor, stylised: Tensor, style: Tensor, strength: float) -> Tensor:
+    """The latents (16, height, width) that a render of that strength should end at.
+
+    Up to 1 the way leads straight from the content to the stylised picture, with a part of the style picture's own
+    channel statistics; past 1 it goes on toward those.
+    """
+    matched = adain(stylised[None], style[None])[0] - stylised
+    return content + min(strength, 1) * (stylised + MATCHED * matched - content) + max(strength - 1, 0) * matched
 
 
 def draw_strength(rng: np.random.Generator) -> float:
@@ -333,7 +355,7 @@ def fusion_loss(
     velocity = (alpha * noisy - clean) / sigma  # v whose noise leads from the clean latents to the noisy ones
     attention.state = FusionState(
         strength=examples.strength,
-        structure=torch.from_numpy(rng.random((count, 1, 1, 1))).float().to(device),
+        structure=examples.structure,
         temperature=rng.uniform(1.0, 1.4),
     )
     null_prompt = torch.zeros(3 * count, 1, PROMPT_DIM, device=device)
@@ -345,12 +367,12 @@ def fusion_loss(
 
 
 def train_unet(
-    pool: np.ndarray, folder: Path, *, minutes: float, device: str, seed: int, export_to: Path | None
+    pool_folder: Path, folder: Path, *, minutes: float, device: str, seed: int, export_to: Path | None
 ) -> None:
     """The diffusion model, on the latents of the finished autoencoder."""
     rng = np.random.default_rng(seed)
     vae = AutoencoderDC.from_pretrained(folder / "vae").eval()
-    latents = encode_pool(pool, vae, folder / "latents.pt", device)
+    latents = encode_pool(pool_folder, vae, folder / "latents.pt", device)
     alphas_cumprod = build_scheduler().alphas_cumprod.to(device)
     unet = build_unet().to(device, memory_format=torch.channels_last)
     run = Run(unet, [(list(unet.parameters()), 6e-4)], folder / "unet.pt", minutes)
@@ -365,7 +387,7 @@ def train_unet(
         examples = Examples(**{name: value.to(device) for name, value in vars(examples).items()})
         target_loss, reference_loss = fusion_loss(unet, attention, alphas_cumprod, examples, rng)
         run.update(target_loss + REFERENCE_WEIGHT * reference_loss)
-        losses = losses.lerp(torch.stack([target_loss, reference_loss]).detach().cpu(), 0.01)
+        losses = losses.lerp(torch.stack([target_loss, reference_loss]).detach().cpu(), 0.01 if seen else 1.0)
         seen += 3 * count
         if run.step % 100 == 0:
             print(
@@ -399,7 +421,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m magicstyle_core.mini.train", description="Trains the embedded model."
     )
-    parser.add_argument("stage", choices=("autoencoder", "unet"))
+    parser.add_argument("stage", choices=("autoencoder", "decoder", "unet"))
     parser.add_argument("--pool", type=Path, required=True, help="folder of rendered blocks")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder to keep the state of the training in")
     parser.add_argument("--minutes", type=float, required=True, help="time budget of the stage, all runs together")
@@ -409,12 +431,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.checkpoints.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
-    pool = load_pool(arguments.pool)
     common = dict(minutes=arguments.minutes, device=arguments.device, seed=arguments.seed)
-    if arguments.stage == "autoencoder":
-        train_autoencoder(pool, arguments.checkpoints, **common)
+    if arguments.stage == "unet":
+        train_unet(arguments.pool, arguments.checkpoints, export_to=arguments.export, **common)
     else:
-        train_unet(pool, arguments.checkpoints, export_to=arguments.export, **common)
+        decoder_only = arguments.stage == "decoder"
+        train_autoencoder(arguments.pool, arguments.checkpoints, decoder_only=decoder_only, **common)
 
 
 if __name__ == "__main__":
