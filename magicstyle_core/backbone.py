@@ -13,7 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import diffusers
 import torch
@@ -33,6 +35,8 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 NAMES = {"mini": str(ASSETS / "mini"), "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NULL_PROMPT_FILE = "null_prompt.safetensors"
+
+T = TypeVar("T")
 
 
 class Backbone:
@@ -139,12 +143,7 @@ class Backbone:
         Raises:
             ModelError: out of memory even after the banks moved, or not finite even in fp32.
         """
-        try:
-            noise_pred = self._unet(latents, timestep)
-        except torch.OutOfMemoryError:
-            if not self.free_memory():
-                raise ModelError("The device is out of memory; choose a smaller size or fewer styles.") from None
-            noise_pred = self._unet(latents, timestep)
+        noise_pred = self._in_memory(lambda: self._unet(latents, timestep))
         if not noise_pred.isfinite().all() and self.dtype != torch.float32:
             message = f"{self.name} gave values that are not finite in {self.dtype}; it runs in fp32 from now on."
             logger.warning(message)
@@ -152,10 +151,21 @@ class Backbone:
             self.dtype = torch.float32
             self.unet.to(torch.float32)
             self.vae.to(torch.float32)
-            noise_pred = self._unet(latents, timestep)
+            noise_pred = self._in_memory(lambda: self._unet(latents, timestep))
         if not noise_pred.isfinite().all():
             raise ModelError(f"{self.name} gave values that are not finite at timestep {timestep}, even in fp32.")
         return noise_pred
+
+    def _in_memory(self, action: Callable[[], T]) -> T:
+        """What the action returns; where the device runs out of memory, once more after some has been freed."""
+        try:
+            return action()
+        except torch.OutOfMemoryError:
+            pass  # only outside of this block are the tensors of the failed call released
+        if self.free_memory():
+            with suppress(torch.OutOfMemoryError):
+                return action()
+        raise ModelError("The device is out of memory; choose a smaller size or fewer styles.")
 
     def _unet(self, latents: Tensor, timestep: int) -> Tensor:
         self.unet_calls += 1
@@ -166,7 +176,7 @@ class Backbone:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """(1, 3, height, width) in [-1, 1] to fp32 latents (1, channels, h, w): the mean, never a sample."""
-        encoded = self.vae.encode(pixels.to(self.device, self.dtype))
+        encoded = self._in_memory(lambda: self.vae.encode(pixels.to(self.device, self.dtype)))
         if hasattr(encoded, "latent_dist"):
             latents = encoded.latent_dist.mode()
         else:
@@ -179,7 +189,7 @@ class Backbone:
         """fp32 latents (1, channels, h, w) to pixels (1, 3, height, width), fp32, about [-1, 1]."""
         shift = self.vae.config.get("shift_factor") or 0.0
         scaled = latents / self.vae.config.scaling_factor + shift
-        return self.vae.decode(scaled.to(self.device, self.dtype)).sample.float()
+        return self._in_memory(lambda: self.vae.decode(scaled.to(self.device, self.dtype)).sample.float())
 
     @torch.no_grad()
     def preview(self, latents: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakSet
 
 import psutil
 import torch
@@ -16,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from magicstyle_core import images, inversion, rendering
-from magicstyle_core.attention import Features, Layer, choose_layers
+from magicstyle_core.attention import Layer, choose_layers
 from magicstyle_core.backbone import Backbone
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.features import FeatureBank, Inversion
@@ -27,6 +28,7 @@ from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSetti
 from magicstyle_core.store import FeatureStore
 
 KNOWN_BYTES = 128 << 20  # latents of earlier renders, by session and history
+NO_ROOM = "There is no room for the features of every picture; those without are computed again at each render."
 
 Styles = Inversion | Sequence[tuple[Inversion, float]]
 ImageSource = Image.Image | str | Path | BinaryIO
@@ -71,6 +73,7 @@ class StyleEngine:
         device_budget, host_budget = _budgets(backbone.device, budget_bytes)
         self.store = FeatureStore(device=backbone.device, device_budget=device_budget, host_budget=host_budget)
         self._largest_bank = max(device_budget, host_budget)
+        self._filling: WeakSet[FeatureBank] = WeakSet()  # not yet in the store
         self._known: LRUCache[tuple[str, str], Tensor] = LRUCache(KNOWN_BYTES, getsizeof=lambda z: z.nbytes)
         self._known_lock = threading.Lock()
         backbone.free_memory = self._free_device_memory
@@ -123,12 +126,7 @@ class StyleEngine:
             latents = backbone.encode(pixels)  # (1, channels, height / multiple, width / multiple)
             timesteps = ddim_timesteps(settings.steps, backbone.num_train_timesteps)
             bank = self._new_bank()
-
-            def keep(step: int, features: Features) -> None:
-                if bank.nbytes <= self._largest_bank:
-                    bank.write(step, features)
-
-            steps = inversion.invert(backbone, latents, timesteps, keep)
+            steps = inversion.invert(backbone, latents, timesteps, bank.write)
             try:
                 while True:
                     yield Progress(next(steps), settings.steps)
@@ -145,7 +143,9 @@ class StyleEngine:
                 rgb_map=fit_rgb_map(trajectory[:1], pixels),
             )
             self.store.put(session, key, result)
-            if len(bank.rows) == settings.steps:
+            if bank.given_up:
+                self._say(NO_ROOM)
+            else:
                 self.store.put_bank(session, key, bank)
             return result
 
@@ -187,7 +187,7 @@ class StyleEngine:
         layers = choose_layers(self.backbone.layers, settings.layers)
         steps = min(DRAFT_STEPS if draft else content.steps, settings.steps or content.steps)
         indices = subset(content.steps, steps)
-        features = FeatureReader(self.backbone, self.store, indices, self._new_bank, self._largest_bank)
+        features = FeatureReader(self.backbone, self.store, indices, self._new_bank)
         strength = self._strength_map(content, settings, mask)
         with self._known_lock:
             known = {history: z for (session, history), z in self._known.items() if session == content.session}
@@ -201,7 +201,7 @@ class StyleEngine:
             if step.step == step.total:
                 picture = images.to_image(self.backbone.decode(step.latents))
                 yield Frame(step.step, step.total, done, picture, final=True)
-            elif preview_every and step.step % preview_every == 0:
+            elif preview_every and step.step % preview_every == 0 and not step.reused:
                 yield Frame(step.step, step.total, done, self._preview(step.x0, content), final=False)
             else:
                 yield Frame(step.step, step.total, done, None, final=False)
@@ -255,7 +255,15 @@ class StyleEngine:
 
     def _new_bank(self) -> FeatureBank:
         half = torch.float16 if self.backbone.dtype == torch.float32 else self.backbone.dtype
-        return FeatureBank(torch.int8 if self._eight_bit else half, self.backbone.device)
+        dtype = torch.int8 if self._eight_bit else half
+        bank = FeatureBank(dtype, self.backbone.device, largest=self._largest_bank)
+        with self._known_lock:
+            self._filling.add(bank)
+        return bank
+
+    def _say(self, message: str) -> None:
+        if message not in self.backbone.messages:
+            self.backbone.messages.append(message)
 
     def _check(self, content: Inversion, styles: list[tuple[Inversion, float]], settings: FusionSettings) -> None:
         if not styles or any(weight <= 0 for _, weight in styles):
@@ -281,7 +289,11 @@ class StyleEngine:
 
     def _free_device_memory(self) -> bool:
         """Steps every bank on the device down a tier after it ran out of memory."""
-        self.backbone.messages.append("The device ran out of memory; stored features moved to host memory.")
+        self._say("The device ran out of memory; stored features moved out of it.")
+        with self._known_lock:
+            filling = list(self._filling)
+        for bank in filling:
+            bank.give_up()
         self.store.demote_all()
         if self.backbone.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
@@ -49,21 +51,36 @@ class Row(NamedTuple):
         return Row(function(self.values), None if self.scales is None else function(self.scales))
 
 
-@dataclass
+@dataclass(eq=False)
 class FeatureBank:
     """The input of every self-attention layer at every step of one image, one contiguous row per step.
 
     The input is a LayerNorm output, so well scaled that fp16 costs 0.02 % relative error; 8 bits with a scale
     per channel cost about 0.9 %. Every row is a tensor of its own: the one in use does not keep the others alive.
+    A bank that outgrows `largest` bytes or the device's memory is given up: features can be computed again.
     """
 
     dtype: torch.dtype  # a floating-point one, or torch.int8
     device: torch.device
     shapes: dict[str, torch.Size] = field(default_factory=dict)  # per layer (1, tokens, channels)
     rows: dict[int, Row] = field(default_factory=dict)  # per step
+    largest: float = math.inf
+    given_up: bool = False
 
     def write(self, step: int, features: Features) -> None:
-        """Stores the layer inputs of one step."""
+        """Stores the layer inputs of one step, unless the bank has been given up."""
+        if self.given_up:
+            return
+        with suppress(torch.OutOfMemoryError):
+            self.rows[step] = self._pack(features)
+        if step not in self.rows or self.nbytes > self.largest:
+            self.give_up()
+
+    def give_up(self) -> None:
+        self.given_up = True
+        self.rows.clear()
+
+    def _pack(self, features: Features) -> Row:
         self.shapes = {name: tensor.shape for name, tensor in features.items()}
         if self.dtype == torch.int8:
             scales = [
@@ -73,7 +90,7 @@ class FeatureBank:
             row = Row(torch.cat([v.flatten() for v in values]).to(torch.int8), torch.cat(scales))
         else:
             row = Row(torch.cat([tensor.flatten() for tensor in features.values()]).to(self.dtype), None)
-        self.rows[step] = row.apply(lambda tensor: tensor.to(self.device))
+        return row.apply(lambda tensor: tensor.to(self.device))
 
     def fetch(self, step: int, device: torch.device) -> Row:
         """One row on that device; from pinned memory the copy runs while the caller goes on."""

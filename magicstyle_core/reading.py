@@ -22,7 +22,7 @@ class FeatureReader:
 
     Args:
         indices: the stored steps in the order in which they will be asked for.
-        new_bank: an empty bank; one that outgrows `largest` bytes is not kept.
+        new_bank: gives an empty bank.
     """
 
     def __init__(
@@ -31,11 +31,10 @@ class FeatureReader:
         store: FeatureStore,
         indices: Sequence[int],
         new_bank: Callable[[], FeatureBank],
-        largest: int,
     ) -> None:
         self.backbone, self.store = backbone, store
         self.following = dict(pairwise(indices))
-        self.new_bank, self.largest = new_bank, largest
+        self.new_bank = new_bank
         self.recomputed: dict[str, FeatureBank] = {}
         self.unet_calls = 0  # made to compute features again
         self.ahead: dict[tuple[str, int], tuple[Row, torch.cuda.Event]] = {}
@@ -71,11 +70,10 @@ class FeatureReader:
         with self.backbone.lock, recording(self.backbone.unet, self.backbone.layers) as features:
             self.backbone.noise_pred(latents, source.timesteps[step])
         self.unet_calls += 1
-        bank = self.recomputed.setdefault(source.key, self.new_bank())
-        if bank.nbytes <= self.largest:
-            bank.write(step, features)
-        if bank.nbytes > self.largest:
-            bank.rows.clear()
+        if source.key not in self.recomputed:
+            self.recomputed[source.key] = self.new_bank()
+        bank = self.recomputed[source.key]
+        bank.write(step, features)
         if len(bank.rows) == source.steps:
             self.store.put_bank(source.session, source.key, bank)
         return features
