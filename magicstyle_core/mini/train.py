@@ -47,8 +47,8 @@ NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
 REFERENCE_WEIGHT = 0.5  # of the content and style rows' loss; the target rows' is 1
 MATCHED = 0.4  # share of the style picture's channel statistics that a target takes at strength 1
-CROPS = ((16, 5), (32, 2))  # latents per side and examples per batch: small crops first, whole pictures at the end
-WHOLE_PICTURES_FROM = 0.85  # fraction of the time
+CROPS = ((16, 5), (24, 3))  # latents per side and examples per batch: small crops first, larger ones at the end
+LARGE_CROPS_FROM = 0.8  # fraction of the time
 
 Group = tuple[list[nn.Parameter], float]
 
@@ -382,7 +382,7 @@ def train_unet(
             module.processor = attention
     losses, seen, start = torch.zeros(2), 0, time.monotonic()
     while run.fraction < 1:
-        size, count = CROPS[run.fraction > WHOLE_PICTURES_FROM]
+        size, count = CROPS[run.fraction > LARGE_CROPS_FROM]
         examples = draw_examples(latents[:-HELD_OUT], rng, count, size)
         examples = Examples(**{name: value.to(device) for name, value in vars(examples).items()})
         target_loss, reference_loss = fusion_loss(unet, attention, alphas_cumprod, examples, rng)
