@@ -8,11 +8,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from magicstyle_core import MagicStyleError, StyleEngine
+from magicstyle_core import InversionSettings, MagicStyleError, StyleEngine
 from magicstyle_core.ui.api import connect_api
-from magicstyle_core.ui.examples import load_examples
+from magicstyle_core.ui.examples import FOLDER, load_examples
 from magicstyle_core.ui.handlers import Studio
-from magicstyle_core.ui.job import Worker, file_digest
+from magicstyle_core.ui.job import Worker
 from magicstyle_core.ui.layers import LayerChooser
 from magicstyle_core.ui.layout import build_page
 from magicstyle_core.ui.shelf import Shelf
@@ -23,16 +23,16 @@ ASSETS = Path(__file__).resolve().parent / "assets"
 CLEAN_UP_SECONDS = 3600  # how often, and from which age on, files of past sessions are deleted
 
 
-def build_demo(engine: StyleEngine) -> gr.Blocks:
-    """The whole page on this engine, queue included, not launched yet."""
+def build_demo(engine: StyleEngine, steps: int = InversionSettings.steps) -> gr.Blocks:
+    """The whole page on this engine, queue included, not launched yet. It starts with so many inversion steps."""
     examples = load_examples()
-    bundled = frozenset(file_digest(path) for example in examples for path in (example.content, example.style))
+    gr.set_static_paths([FOLDER])
     chooser = LayerChooser(engine)
     with gr.Blocks(
         title="MagicStyle", analytics_enabled=False, delete_cache=(CLEAN_UP_SECONDS, CLEAN_UP_SECONDS), fill_width=True
     ) as demo:
-        page = build_page(chooser, examples)
-        studio = Studio(engine, page, chooser, Worker(engine, bundled), Shelf(engine, page, chooser))
+        page = build_page(chooser, examples, steps)
+        studio = Studio(engine, page, chooser, Worker(engine), Shelf(engine, page, chooser))
         connect_api(studio)  # first: it takes the public names
         connect(studio, examples)
         demo.unload(studio.leave)
@@ -47,7 +47,6 @@ def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str
         prevent_thread_lock=True,
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
-        allowed_paths=[str(ASSETS / "examples")],
         footer_links=["api"],
         ssr_mode=False,
         run_history=False,
@@ -71,13 +70,14 @@ def main() -> None:
         default=os.environ.get("MAGICSTYLE_BUDGET"),
         help="most gigabytes of stored features; default: a share of the free memory",
     )
+    parser.add_argument("--steps", type=int, default=InversionSettings.steps, help="inversion steps to start with")
     arguments = parser.parse_args()
     budget_bytes = None if arguments.budget is None else int(arguments.budget * 1e9)
     try:
         engine = StyleEngine.load(arguments.model, budget_bytes=budget_bytes)
     except MagicStyleError as error:
         raise SystemExit(str(error)) from error
-    demo = build_demo(engine)
+    demo = build_demo(engine, arguments.steps)
     launch(demo, arguments.port, arguments.share)
     demo.block_thread()
 

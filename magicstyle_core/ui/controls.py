@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from magicstyle_core import FusionSettings
-from magicstyle_core.settings import MAX_STRENGTH, PRESETS
+from magicstyle_core.settings import MAX_STRENGTH, PRESETS, apply_preset
 from magicstyle_core.ui.layers import LayerChooser
 
 MAX_PAGE_STEPS = 100
@@ -58,9 +58,10 @@ def to_values(settings: FusionSettings, chooser: LayerChooser) -> dict[str, Any]
     return {name: values[name] for name in NAMES}
 
 
-def preset_of(settings: FusionSettings) -> str:
+def preset_of(settings: FusionSettings, chooser: LayerChooser) -> str:
     """The preset that these settings come from, or CUSTOM."""
-    for name, numbers in PRESETS.items():
-        if replace(settings, **numbers) == settings:
+    values = to_values(settings, chooser)
+    for name in PRESETS:
+        if to_values(apply_preset(name, settings), chooser) == values:
             return name
     return CUSTOM

@@ -1,19 +1,28 @@
-"""The bundled examples: photograph, style, settings and a precomputed result each.
+"""The bundled examples: photograph, style, settings, and a result that was rendered before.
 
 `python -m magicstyle_core.ui.examples` renders the results again, for after the embedded model has changed.
-They are read from assets/examples/examples.json, a list of objects with the keys content, style, settings, result
-(file names in that folder) and caption.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from magicstyle_core import FusionSettings
+from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
+from magicstyle_core.settings import apply_preset
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "examples"
+
+CHOSEN = (  # portrait, style, preset
+    ("portrait_1", "style_waves", "Painterly"),
+    ("portrait_2", "style_night", "Bold"),
+    ("portrait_3", "style_flowers", "Painterly"),
+    ("portrait_4", "style_geometry", "Bold"),
+    ("portrait_5", "style_sunrise", "Gentle"),
+    ("portrait_6", "style_garden", "Painterly"),
+    ("portrait_7", "style_mountains", "Colours only"),
+    ("portrait_8", "style_city", "Texture only"),
+)
 
 
 @dataclass(frozen=True)
@@ -22,24 +31,43 @@ class Example:
 
     content: Path
     style: Path
-    settings: FusionSettings
-    result: Path
-    caption: str
+    preset: str
+
+    @property
+    def settings(self) -> FusionSettings:
+        return apply_preset(self.preset, FusionSettings())
+
+    @property
+    def result(self) -> Path:
+        return self.content.with_name(f"result_{self.content.stem}_{self.style.stem}.webp")
+
+    @property
+    def caption(self) -> str:
+        return f"{self.style.stem.removeprefix('style_').capitalize()} · {self.preset}"
 
 
-def load_examples(folder: Path = FOLDER) -> list[Example]:
-    """Every example whose result is there."""
-    index = folder / "examples.json"
-    if not index.is_file():
-        return []
-    examples = [
-        Example(
-            content=folder / entry["content"],
-            style=folder / entry["style"],
-            settings=FusionSettings.from_dict(entry["settings"]),
-            result=folder / entry["result"],
-            caption=entry["caption"],
-        )
-        for entry in json.loads(index.read_text())
+def all_examples() -> list[Example]:
+    """The examples in the order in which the page shows them."""
+    return [Example(FOLDER / f"{content}.webp", FOLDER / f"{style}.webp", preset) for content, style, preset in CHOSEN]
+
+
+def load_examples() -> list[Example]:
+    """The examples whose files are all there."""
+    return [
+        example
+        for example in all_examples()
+        if example.content.is_file() and example.style.is_file() and example.result.is_file()
     ]
-    return [example for example in examples if example.result.is_file()]
+
+
+def main() -> None:
+    engine = StyleEngine.load("mini")
+    for example in all_examples():
+        content, style = (engine.invert(path, InversionSettings()) for path in (example.content, example.style))
+        picture = engine.stylize(content, style, example.settings)
+        picture.image.save(example.result, quality=90)
+        print(f"{example.result.name}: {picture.unet_calls} UNet calls, {picture.seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -57,6 +57,9 @@ class Studio:
         self.worker = worker
         self.shelf = shelf
         self.sessions = Sessions()
+        self.nothing: Updates = {
+            page.status: gr.skip()
+        }  # Gradio empties the outputs of a generator that yields nothing
 
     def session(self, request: gr.Request) -> Session:
         assert request.session_hash is not None  # Gradio gives one to every browser tab and client
@@ -79,6 +82,7 @@ class Studio:
 
         @explained
         def invert(path: str | None, steps: int, request: gr.Request) -> Iterator[Updates]:
+            yield self.nothing
             session = self.session(request)
             if path is None or session.wanted.get(slot) != path:
                 return
@@ -126,7 +130,7 @@ class Studio:
         """A new wish: supersede what runs, and say what the change means. Not queued."""
         page, session = self.page, self.session(request)
         try:
-            preset = preset_of(self.shelf.settings(data))
+            preset = preset_of(self.shelf.settings(data), self.chooser)
         except SettingsError:  # the render says what is wrong
             preset = CUSTOM
         return {
@@ -143,6 +147,7 @@ class Studio:
     @explained
     def render(self, data: Data, request: gr.Request) -> Iterator[Updates]:
         """A draft, passing pictures, then the full picture, until a newer wish comes."""
+        yield self.nothing
         session = self.session(request)
         job = self.job(data, session)
         ticket = data[self.page.ticket]
@@ -156,6 +161,7 @@ class Studio:
     @explained
     def render_live(self, data: Data, request: gr.Request) -> Iterator[Updates]:
         """Like `render`, for a change of a control: only when Live is on, and there is a picture that would differ."""
+        yield self.nothing
         session = self.session(request)
         stale = data[self.page.ticket] != session.ticket
         if stale or not data[self.page.live] or session.shown is None or data[self.page.content] is None:

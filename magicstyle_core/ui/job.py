@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from PIL import Image
 from magicstyle_core import Frame, FusionSettings, Inversion, InversionSettings, Progress, StyleEngine
 from magicstyle_core.images import open_image
 from magicstyle_core.settings import DRAFT_STEPS
+from magicstyle_core.ui import examples
 
 if TYPE_CHECKING:
     from magicstyle_core.ui.session import Session
@@ -73,16 +73,15 @@ class Result:
 
 @dataclass
 class Worker:
-    """Runs jobs on the engine. `bundled`: digests of the files that ship with the app, inverted once for all."""
+    """Runs jobs on the engine. The bundled examples are inverted once for all sessions."""
 
     engine: StyleEngine
-    bundled: frozenset[str] = field(default_factory=frozenset)
 
     def invert(
         self, session: Session, path: str, depth: int, phase: str
     ) -> Generator[Update, None, tuple[Inversion, int]]:
         """Invert one image file. Returns the inversion and its UNet calls, 0 when it was stored."""
-        is_bundled = file_digest(path) in self.bundled
+        is_bundled = examples.FOLDER in Path(path).parents
         if not is_bundled:
             session.uploads.add(path)
         calls = 0
@@ -133,12 +132,6 @@ class Worker:
             yield _update("Full picture", frame, started)
         assert image is not None  # the engine's last frame carries the picture
         return Result(image, settings, depth, inverted.calls, render_calls, draft_calls, time.monotonic() - started)
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _update(phase: str, state: Progress | Frame, started: float) -> Update:

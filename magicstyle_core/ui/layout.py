@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from magicstyle_core import FusionSettings, InversionSettings
+from magicstyle_core import FusionSettings
 from magicstyle_core.settings import MAX_STRENGTH, PRESETS
 from magicstyle_core.ui import texts
 from magicstyle_core.ui.controls import (
@@ -125,8 +125,8 @@ def _weight(word: str, number: int) -> gr.Slider:
     )  # fmt: skip
 
 
-def build_page(chooser: LayerChooser, examples: list[Example]) -> Page:
-    """Lays the page out in the current Blocks context."""
+def build_page(chooser: LayerChooser, examples: list[Example], steps: int) -> Page:
+    """Lays the page out in the current Blocks context. `steps`: inversion steps to start with."""
     parts: dict[str, Any] = {"controls": {}, "ticket": gr.Number(0, visible="hidden", precision=0)}
     gr.HTML(HEADER)
     with gr.Row(elem_id="workbench", equal_height=False):
@@ -134,7 +134,7 @@ def build_page(chooser: LayerChooser, examples: list[Example]) -> Page:
             with gr.Column(elem_id="inputs"):
                 _inputs(parts)
             with gr.Column(elem_id="controls"):
-                _controls(parts, chooser)
+                _controls(parts, chooser, steps)
         with gr.Column(elem_id="right", min_width=300):
             with gr.Column(elem_id="output"):
                 _output(parts)
@@ -195,16 +195,16 @@ def _gallery(label: str, elem_id: str, columns: int, height: int | str, **option
     )  # fmt: skip
 
 
-def _controls(parts: dict[str, Any], chooser: LayerChooser) -> None:
+def _controls(parts: dict[str, Any], chooser: LayerChooser, steps: int) -> None:
     defaults, controls = FusionSettings(), parts["controls"]
     parts["preset"] = gr.Radio(
-        [*PRESETS, CUSTOM], value=preset_of(defaults), label="Preset", elem_id="preset",
+        [*PRESETS, CUSTOM], value=preset_of(defaults, chooser), label="Preset", elem_id="preset",
         info="Sets the sliders together; move any of them afterwards.",
     )  # fmt: skip
     for spec in MAIN_SLIDERS:
         controls[spec.name] = _slider(spec, getattr(defaults, spec.name))
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        _advanced(parts, chooser, defaults)
+        _advanced(parts, chooser, defaults, steps)
     with gr.Accordion("More styles", open=False, elem_id="more-styles"):
         parts["weights"] = [_weight("first", 1)]
         for number, word in ((2, "second"), (3, "third")):
@@ -214,7 +214,7 @@ def _controls(parts: dict[str, Any], chooser: LayerChooser) -> None:
         _regions(parts, defaults)
 
 
-def _advanced(parts: dict[str, Any], chooser: LayerChooser, defaults: FusionSettings) -> None:
+def _advanced(parts: dict[str, Any], chooser: LayerChooser, defaults: FusionSettings, steps: int) -> None:
     controls = parts["controls"]
     for spec in ADVANCED_SLIDERS:
         controls[spec.name] = _slider(spec, getattr(defaults, spec.name))
@@ -223,7 +223,7 @@ def _advanced(parts: dict[str, Any], chooser: LayerChooser, defaults: FusionSett
         info="Blend: mixes two attentions. Joint: photograph and style compete for every patch.",
     )  # fmt: skip
     parts["steps"] = gr.Slider(
-        2, MAX_PAGE_STEPS, InversionSettings().steps, step=1, label="Inversion steps", elem_id="slider-steps",
+        2, MAX_PAGE_STEPS, steps, step=1, label="Inversion steps", elem_id="slider-steps",
         info="More: finer, slower.",
     )  # fmt: skip
     parts["steps_note"] = gr.HTML(elem_id="steps-note")

@@ -87,8 +87,10 @@ class Session:
         return sorted(set.intersection(*stored)) if stored else []
 
     def new_file(self, stem: str, suffix: str) -> Path:
-        """An unused path in this session's folder."""
-        return self.folder / f"{stem}-{next(self._files)}.{suffix}"
+        """A path for a new file of this name, in a folder of its own within this session's."""
+        folder = self.folder / str(next(self._files))
+        folder.mkdir()
+        return folder / f"{stem}.{suffix}"
 
     def save_frame(self, image: Image.Image) -> str:
         """Write a passing picture (a preview or a draft) and return its path; the oldest are deleted."""

@@ -113,7 +113,10 @@ class Shelf:
     def example(self, session: Session, example: Example) -> Updates:
         """Load a bundled example with its precomputed result."""
         page = self.page
-        job = Job(str(example.content), ((str(example.style), 1.0),), example.settings, InversionSettings().steps)
+        values = controls.to_values(example.settings, self.chooser)
+        settings = controls.to_settings(values, self.chooser)  # as the page will say it
+        job = Job(str(example.content), ((str(example.style), 1.0),), settings, InversionSettings.steps)
+        session.shown = job
         return {
             **self.job_updates(job),
             page.result: str(example.result),
@@ -135,7 +138,7 @@ class Shelf:
         page = self.page
         values = controls.to_values(settings, self.chooser)
         updates: Updates = {control: values[name] for name, control in page.controls.items()}
-        updates[page.preset] = controls.preset_of(settings)
+        updates[page.preset] = controls.preset_of(settings, self.chooser)
         updates[page.groups] = self.chooser.full_groups(values["layers"])
         updates[page.diagram] = self.chooser.diagram(values["layers"])
         return updates

@@ -123,7 +123,7 @@ def _connect_shelf(studio: Studio, examples: Sequence[Example], shown: list[Comp
 def _connect_grid(studio: Studio, wish: dict[str, Any]) -> None:
     page, grids = studio.page, Grids(studio)
     planned = [*page.grid_names, *page.grid_values, page.steps]
-    described = [*(name.input for name in page.grid_names), *(values.input for values in page.grid_values)]
+    described = [component.change for component in planned]
     gr.on(described, grids.plan, set(planned), [page.grid_plan], trigger_mode="always_last", **AT_ONCE)
     page.grid_run.click(**wish).then(
         grids.run, page.job_inputs | set(planned), [page.grid_plan, page.grid_sheet], show_progress="hidden", **MODEL
