@@ -25,10 +25,6 @@ from magicstyle_core.settings import Fusion
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]  # query, key, value, bias, scale
 Features = Mapping[str, Tensor]  # layer name -> input of that layer, (1, tokens, channels)
 
-# A joint softmax at even odds hardly lets the style in: the content's own keys fit its queries far
-# better. The log-odds of strength are therefore raised by this much and spread by this factor.
-JOINT_OFFSET = 3.0
-JOINT_SLOPE = 2.0
 JOINT_LIMIT = 30.0  # |log-odds| at strength 0 and from strength 1 up: all content, all style
 
 
@@ -118,9 +114,7 @@ def _joint_attention(
     so that it stays one fused attention call.
     """
     strength = torch.as_tensor(strength, dtype=torch.float32, device=query.device)
-    log_odds = JOINT_OFFSET + JOINT_SLOPE * torch.logit(strength.clamp(0, 1))
-    log_odds = torch.where(strength <= 0, -JOINT_LIMIT, torch.where(strength >= 1, JOINT_LIMIT, log_odds))
-    log_odds = log_odds.clamp(-JOINT_LIMIT, JOINT_LIMIT).to(query.dtype)
+    log_odds = torch.logit(strength.clamp(0, 1)).clamp(-JOINT_LIMIT, JOINT_LIMIT).to(query.dtype)
     per_query = torch.stack([log_odds.expand_as(query[..., :1]), torch.ones_like(query[..., :1])], dim=-1).flatten(
         -2
     )  # (batch, heads, tokens, 2)
