@@ -2,9 +2,9 @@
 
     python -m magicstyle_core.mini.evaluate --model assets/mini --sheet assets/mini/sheet.png > figures.md
 
-Real photographs (scikit-image's) are stylised with one style of every family; colour and texture are given relative to
-the photograph's own distance from the style, so 1 is "nothing happened" and 0 is "as the style image". Procedural
-pairs have a known truth, the style drawn on the content itself; there the distances are to that truth.
+Real photographs (scikit-image's) are stylised with the eight bundled style pictures; colour and texture are given
+relative to the photograph's own distance from the style, so 1 is "nothing happened" and 0 is "as the style picture".
+Procedural pairs have a known truth, the style drawn on the content itself; there the distances are to that truth.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import skimage.data
+import torch
 from PIL import Image, ImageOps
 
 from magicstyle_core import FusionSettings, StyleEngine, metrics
 from magicstyle_core.features import Inversion
+from magicstyle_core.images import to_image
 from magicstyle_core.mini.natural import natural
 from magicstyle_core.mini.portraits import portrait
 from magicstyle_core.mini.styles import FAMILIES, sample_style
+from magicstyle_core.schedule import ddim_timesteps, move
 
 SIZE = 256
-ROUND_TRIP = ("astronaut", "chelsea", "coffee", "rocket")
-PHOTOGRAPHS = (*ROUND_TRIP, "camera")
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-PAIR_STRENGTHS = (0.75, 1.0, 1.25, 1.5)
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+STRENGTHS = (0.5, 1.0, 1.5)
+Case = tuple[str, str, float]  # photograph, style, strength
 UNSEEN = 10**9  # seeds from here on; the training pool's lie by chance, and far apart, below 2**31
 
 
@@ -40,10 +43,14 @@ def photograph(name: str) -> np.ndarray:
     return np.asarray(ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
-def style_picture(family: str, seed: int = UNSEEN) -> np.ndarray:
-    """A portrait drawn in an unseen style of the family, uint8 (256, 256, 3)."""
-    number = seed + FAMILIES.index(family)
-    return sample_style(number, family)(portrait(number, SIZE), number)
+def bundled_styles() -> dict[str, np.ndarray]:
+    """The style pictures of assets/examples by name, uint8 (256, 256, 3)."""
+    pictures = {}
+    for path in sorted(EXAMPLES.glob("style_*.webp")):
+        with Image.open(path) as image:
+            resized = ImageOps.fit(image.convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS)
+        pictures[path.stem.removeprefix("style_")] = np.asarray(resized)
+    return pictures
 
 
 def invert(engine: StyleEngine, picture: np.ndarray) -> Inversion:
@@ -57,7 +64,7 @@ def render(engine: StyleEngine, content: Inversion, style: Inversion, settings: 
 def round_trip(engine: StyleEngine) -> dict[str, tuple[float, float]]:
     """PSNR in dB and mean colour difference of each photograph after encoding and decoding."""
     rows = {}
-    for name in ROUND_TRIP:
+    for name in PHOTOGRAPHS:
         picture = photograph(name)
         decoded = np.asarray(engine.decode(invert(engine, picture)))
         rows[name] = metrics.psnr(picture, decoded), metrics.delta_e(picture, decoded)
@@ -65,66 +72,63 @@ def round_trip(engine: StyleEngine) -> dict[str, tuple[float, float]]:
 
 
 def stylisation(
-    engine: StyleEngine,
-    names: Iterable[str],
-    families: Iterable[str],
-    strengths: Iterable[float],
-    settings: FusionSettings,
-) -> dict[tuple[str, str, float], tuple[float, float, float, float]]:
-    """Colour, texture, edges and SSIM for (photograph, family, strength)."""
-    styles = {family: style_picture(family) for family in families}
-    inverted = {family: invert(engine, picture) for family, picture in styles.items()}
-    rows = {}
-    for name in names:
+    engine: StyleEngine, styles: dict[str, np.ndarray], settings: FusionSettings
+) -> tuple[dict[Case, tuple[float, float, float, float]], dict[Case, np.ndarray]]:
+    """Colour, texture, edges and SSIM of every (photograph, style, strength), and the pictures themselves."""
+    inverted = {name: invert(engine, picture) for name, picture in styles.items()}
+    rows, results = {}, {}
+    for name in PHOTOGRAPHS:
         picture = photograph(name)
         content = invert(engine, picture)
-        for family, style in styles.items():
+        for style_name, style in styles.items():
             colour, texture = metrics.colour_distance(picture, style), metrics.texture_distance(picture, style)
-            for strength in strengths:
-                result = render(engine, content, inverted[family], replace(settings, strength=strength))
-                rows[name, family, strength] = (
+            for strength in STRENGTHS:
+                result = render(engine, content, inverted[style_name], replace(settings, strength=strength))
+                results[name, style_name, strength] = result
+                rows[name, style_name, strength] = (
                     metrics.colour_distance(result, style) / colour,
                     metrics.texture_distance(result, style) / texture,
                     metrics.edge_correlation(result, picture),
                     metrics.ssim(result, picture),
                 )
-    return rows
+    return rows, results
 
 
 def pairs(
-    engine: StyleEngine, families: Iterable[str], count: int, strengths: Iterable[float], settings: FusionSettings
+    engine: StyleEngine, families: Iterable[str], count: int, settings: FusionSettings
 ) -> dict[tuple[str, float], tuple[float, float]]:
-    """Mean colour and texture for (family, strength), relative to the content's own distance from the truth.
+    """Colour and texture for (family, strength): mean distance to the truth over the contents' own mean distance.
 
     `count` pairs of each family; a family's pairs differ in style, content and style picture.
     """
-    collected: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    ratios = {}
     for family in families:
+        own: list[tuple[float, float]] = []
+        rendered: dict[float, list[tuple[float, float]]] = {strength: [] for strength in STRENGTHS}
         for index in range(count):
             seed = UNSEEN + 1000 + 100 * FAMILIES.index(family) + index
             picture = natural(seed, SIZE) if index % 3 == 2 else portrait(seed, SIZE)
             draw = sample_style(seed, family)
             truth, example = draw(picture, seed), draw(portrait(seed + 50, SIZE), seed + 50)
             content, style = invert(engine, picture), invert(engine, example)
-            colour, texture = metrics.colour_distance(picture, truth), metrics.texture_distance(picture, truth)
-            for strength in strengths:
+            own.append((metrics.colour_distance(picture, truth), metrics.texture_distance(picture, truth)))
+            for strength, distances in rendered.items():
                 result = render(engine, content, style, replace(settings, strength=strength))
-                collected.setdefault((family, strength), []).append(
-                    (
-                        metrics.colour_distance(result, truth) / colour,
-                        metrics.texture_distance(result, truth) / texture,
-                    )
-                )
-    return {key: tuple(np.mean(values, axis=0)) for key, values in collected.items()}
+                distances.append((metrics.colour_distance(result, truth), metrics.texture_distance(result, truth)))
+        for strength, distances in rendered.items():
+            colour, texture = np.mean(distances, axis=0) / np.mean(own, axis=0)
+            ratios[family, strength] = (colour, texture)
+    return ratios
 
 
-def identity(engine: StyleEngine) -> dict[str, float]:
-    """PSNR in dB to the photograph when it is its own style, strength 1, structure 0."""
+def identity(engine: StyleEngine) -> dict[str, tuple[float, float]]:
+    """PSNR in dB to the photograph and to its round trip when it is its own style, strength 1, structure 0."""
     settings, rows = FusionSettings(strength=1.0, structure=0.0), {}
-    for name in ROUND_TRIP:
+    for name in PHOTOGRAPHS:
         picture = photograph(name)
         inverted = invert(engine, picture)
-        rows[name] = metrics.psnr(render(engine, inverted, inverted, settings), picture)
+        result, decoded = render(engine, inverted, inverted, settings), np.asarray(engine.decode(inverted))
+        rows[name] = metrics.psnr(result, picture), metrics.psnr(result, decoded)
     return rows
 
 
@@ -136,7 +140,7 @@ def seconds(engine: StyleEngine, repeats: int = 5) -> dict[str, float]:
         start = time.perf_counter()
         content, style = (
             engine.invert(Image.fromarray(picture), session=session)
-            for picture in (photograph("astronaut"), style_picture("oil"))
+            for picture in (photograph("astronaut"), photograph("coffee"))
         )
         taken["invert both"].append(time.perf_counter() - start)
         taken["render"].append(engine.stylize(content, style).seconds)
@@ -145,18 +149,32 @@ def seconds(engine: StyleEngine, repeats: int = 5) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
+@torch.no_grad()
+def samples(engine: StyleEngine, count: int, steps: int = 20) -> list[np.ndarray]:
+    """Pictures from noise alone, uint8 (256, 256, 3): what the model knows without a content picture."""
+    backbone, pictures = engine.backbone, []
+    timesteps = ddim_timesteps(steps, backbone.num_train_timesteps)
+    for seed in range(count):
+        generator = torch.Generator().manual_seed(seed)
+        latents = torch.randn(1, backbone.unet.config.in_channels, SIZE // 8, SIZE // 8, generator=generator)
+        latents = latents.to(backbone.device)
+        for i in reversed(range(steps)):
+            noise_pred = backbone.noise_pred(latents, timesteps[i])
+            below = backbone.alpha_cumprod(timesteps[i - 1]) if i else backbone.final_alpha_cumprod
+            latents = move(latents, noise_pred, backbone.alpha_cumprod(timesteps[i]), below)
+        pictures.append(np.asarray(to_image(backbone.decode(latents))))
+    return pictures
+
+
 def contact_sheet(
-    engine: StyleEngine, names: Iterable[str], families: Iterable[str], settings: FusionSettings
+    styles: dict[str, np.ndarray], results: dict[Case, np.ndarray], noise_samples: Sequence[np.ndarray]
 ) -> Image.Image:
-    """Photographs down the side, styles along the top, and what the model makes of them."""
-    styles = [style_picture(family) for family in families]
-    inverted = [invert(engine, style) for style in styles]
-    rows = [np.hstack([np.full((SIZE, SIZE, 3), 255, np.uint8), *styles])]
-    for name in names:
-        picture = photograph(name)
-        content = invert(engine, picture)
-        rows.append(np.hstack([picture, *(render(engine, content, style, settings) for style in inverted)]))
-    return Image.fromarray(np.vstack(rows))
+    """Styles along the top, photographs down the side, what the model makes of them at strength 1; samples below."""
+    blank = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    rows = [[blank, *styles.values()]]
+    rows += [[photograph(name), *(results[name, style, 1.0] for style in styles)] for name in PHOTOGRAPHS]
+    rows.append([blank, *noise_samples])
+    return Image.fromarray(np.vstack([np.hstack(row) for row in rows]))
 
 
 def _table(title: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -182,30 +200,35 @@ def main() -> None:
     trips["mean"] = tuple(np.mean(list(trips.values()), axis=0))
     _table("Round trip", ("photograph", "PSNR dB", "ΔE"), ([name, *row] for name, row in trips.items()))
 
-    rows = stylisation(engine, PHOTOGRAPHS, families, STRENGTHS, settings)
+    styles = bundled_styles()
+    rows, results = stylisation(engine, styles, settings)
     header = ("colour", "texture", "edges", "SSIM")
     _table(
-        "Photographs at strength 1, by family",
-        ("family", *header),
-        ([family, *np.mean([rows[name, family, 1.0] for name in PHOTOGRAPHS], axis=0)] for family in families),
+        "Photographs at strength 1, by style",
+        ("style", *header),
+        ([style, *np.mean([rows[name, style, 1.0] for name in PHOTOGRAPHS], axis=0)] for style in styles),
     )
     _table(
-        "Photographs, all families, by strength",
+        "Photographs, all styles, by strength",
         ("strength", *header),
         ([s, *np.mean([row for key, row in rows.items() if key[2] == s], axis=0)] for s in STRENGTHS),
     )
+    if arguments.sheet:
+        contact_sheet(styles, results, samples(engine, len(styles))).save(arguments.sheet)
 
-    truth = pairs(engine, families, arguments.pairs, PAIR_STRENGTHS, settings)
-    best = {family: min(PAIR_STRENGTHS, key=lambda s: sum(truth[family, s])) for family in families}
+    truth = pairs(engine, families, arguments.pairs, settings)
+    best = {family: min(STRENGTHS, key=lambda s: sum(truth[family, s])) for family in families}
     _table(
         f"Distance from the truth, {arguments.pairs * len(families)} procedural pairs",
         ("family", "colour at 1", "texture at 1", "best strength", "colour there", "texture there"),
         ([family, *truth[family, 1.0], best[family], *truth[family, best[family]]] for family in families),
     )
-    _table("A picture as its own style", ("photograph", "PSNR dB"), identity(engine).items())
+    _table(
+        "A picture as its own style",
+        ("photograph", "PSNR dB", "PSNR dB to its round trip"),
+        ([name, *row] for name, row in identity(engine).items()),
+    )
     _table("Seconds, 256 × 256, 20 steps", ("task", "median"), seconds(engine).items())
-    if arguments.sheet:
-        contact_sheet(engine, PHOTOGRAPHS, families, settings).save(arguments.sheet)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ WARM_UP = 100  # steps
 HELD_OUT = 4  # blocks of the pool that no step sees
 NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little left to teach
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
-REFERENCE_WEIGHT = 0.5  # of the content and style rows' loss; the target rows' is 1
+REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
+UNFINISHED_ABOVE = 0.5  # fraction of the noise schedule from which a target's input may still be all content
 MATCHED = 0.4  # share of the style picture's channel statistics that a target takes at strength 1
 CROPS = ((16, 5), (24, 3))  # latents per side and examples per batch: small crops first, larger ones at the end
-LARGE_CROPS_FROM = 0.8  # fraction of the time
+LARGE_CROPS_FROM = 0.85  # fraction of the time
 
 Group = tuple[list[nn.Parameter], float]
 
@@ -328,19 +329,19 @@ def fusion_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss of the target rows and of the reference rows, mean square errors of v.
 
-    A render begins at the content's own noise with the content still in it, and what it has drawn so far is
-    unfinished. Two in three targets therefore share the content's noise, and the clean latents that are noised lie
-    somewhere between target and content, the nearer to the content the noisier the timestep.
+    A render begins at the content's own noise with the content still in it, and follows the content's trajectory until
+    the model pulls it away. So five in six targets share the content's noise, and the clean latents that are noised lie
+    between target and content: at the content when the timestep is noisy, ever nearer to the target as it clears.
     """
     count, device = len(examples.content), examples.content.device
     timesteps = torch.randint(0, len(alphas_cumprod), (count,), device=device)
     alpha = alphas_cumprod[timesteps].sqrt().view(-1, 1, 1, 1)
     sigma = (1 - alphas_cumprod[timesteps]).sqrt().view(-1, 1, 1, 1)
     noise_c, noise_s, noise_t = torch.randn(3, *examples.content.shape, device=device)
-    shared = torch.from_numpy(rng.random((count, 1, 1, 1)) < 2 / 3).to(device)
+    shared = torch.from_numpy(rng.random((count, 1, 1, 1)) < 5 / 6).to(device)
     noise_t = torch.where(shared, noise_c, noise_t)
-    unfinished = (timesteps / len(alphas_cumprod) - 0.2).clamp(min=0).view(-1, 1, 1, 1) / 0.8
-    unfinished = unfinished * torch.from_numpy(rng.random((count, 1, 1, 1))).float().to(device)
+    unfinished = (timesteps / len(alphas_cumprod) / UNFINISHED_ABOVE).clamp(max=1).view(-1, 1, 1, 1)
+    unfinished = unfinished * torch.from_numpy(rng.random((count, 1, 1, 1))).float().sqrt().to(device)
     begun = examples.target + unfinished * (examples.content - examples.target)
 
     clean = torch.cat([examples.content, examples.style, examples.target])  # (rows, 16, size, size)
