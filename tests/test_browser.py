@@ -212,17 +212,15 @@ def test_a_second_style(stylized: Page, tmp_path: Path) -> None:
     assert difference(before, shown(stylized)) > 3
 
 
-def test_background_leaves_the_face_alone(stylized: Page, astronaut: Image.Image) -> None:
+def test_background_spares_the_face(stylized: Page) -> None:
     everywhere = shown(stylized)
     open_section(stylized, "Where the style goes")
     stylized.get_by_role("radio", name="Background").check()
     expect_pictures(stylized, 2)
     masked = shown(stylized)
-    photograph = astronaut.resize(masked.size)
-    face = tuple(round(side * share) for side, share in zip(2 * masked.size, (0.40, 0.15, 0.50, 0.28), strict=True))
-    assert difference(masked.crop(face), photograph.crop(face)) < difference(
-        everywhere.crop(face), photograph.crop(face)
-    )
+    face, corner = (102, 38, 128, 72), (0, 180, 60, 256)
+    change_in_face = difference(masked.crop(face), everywhere.crop(face))
+    assert change_in_face > 2 * difference(masked.crop(corner), everywhere.crop(corner))
 
 
 def test_history_brings_back_picture_and_settings(stylized: Page) -> None:
@@ -276,7 +274,6 @@ def test_the_grid_is_announced_filled_and_clickable(stylized: Page) -> None:
 
 def test_forget_empties_page_and_store(stylized: Page, engine: StyleEngine) -> None:
     stylized.get_by_role("tab", name="Memory and privacy").click()
-    stylized.get_by_role("button", name="Refresh").click()
     expect(stylized.locator("#memory")).to_contain_text("Your pictures")
     before = sum(engine.stats()["sessions"].values())
     stylized.get_by_role("button", name="Forget my pictures").click()
@@ -290,7 +287,7 @@ def test_an_example_shows_its_result_at_once_and_a_slider_goes_on_from_it(page: 
     page.locator("#examples img").first.click()
     expect(page.locator("#result img")).to_be_visible()
     expect(page.locator("#content img")).to_be_visible()
-    expect(page.locator("#status")).to_contain_text("style is inverted")
+    expect(page.locator("#style-1 img")).to_be_visible()
     before = shown(page)
     expect(page.locator("#history img")).to_have_count(0)
     slider(page, "strength").focus()
@@ -308,11 +305,50 @@ def test_no_serious_accessibility_fault(stylized: Page) -> None:
 
 
 def serious_faults(page: Page) -> list[tuple[str, str]]:
-    """Rule and element of everything that axe-core calls serious or critical."""
+    """Rule and element of what axe-core calls serious or critical. Of Gradio's elements only the contrast is ours."""
     violations = Axe().run(page).response["violations"]
     return [
         (violation["id"], node["html"])
         for violation in violations
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
+        if "svelte-" not in node["html"] or violation["id"] == "color-contrast"
     ]
+
+
+def test_paint_where_the_style_goes(stylized: Page) -> None:
+    everywhere = shown(stylized)
+    open_section(stylized, "Where the style goes")
+    stylized.get_by_role("radio", name="Brush").check()
+    canvas = stylized.locator("#brush canvas").first
+    canvas.scroll_into_view_if_needed()
+    stylized.wait_for_timeout(1000)
+    box = canvas.bounding_box()
+    assert box
+    stylized.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
+    stylized.mouse.down()
+    stylized.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.5, steps=5)
+    stylized.mouse.up()
+    expect_pictures(stylized, 2)
+    painted_only = shown(stylized)
+    corner = (0, 0, 40, 40)
+    assert difference(everywhere.crop(corner), painted_only.crop(corner)) > 3
+
+
+def test_compare_two_results(stylized: Page) -> None:
+    slider(stylized, "strength").focus()
+    stylized.keyboard.press("Home")
+    expect_pictures(stylized, 2)
+    stylized.get_by_role("tab", name="Compare two").click()
+    for box, number in (("compare-left", 1), ("compare-right", 2)):
+        stylized.locator(f"#{box} input").click()
+        stylized.get_by_role("option", name=re.compile(f"#{number} ")).click()
+    expect(stylized.locator("#compare img")).to_have_count(2)
+
+
+def test_what_is_missing_or_broken_is_said(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Stylize", exact=True).click()
+    expect(page.get_by_text("There is no photograph yet")).to_be_visible()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    upload(page, "content", tmp_path / "broken.png")
+    expect(page.get_by_text("is not a picture that can be read")).to_be_visible()

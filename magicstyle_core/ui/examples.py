@@ -43,7 +43,7 @@ class Example:
 
     @property
     def caption(self) -> str:
-        return f"{self.style.stem.removeprefix('style_').capitalize()} · {self.preset}"
+        return self.style.stem.removeprefix("style_").capitalize()
 
 
 def all_examples() -> list[Example]:

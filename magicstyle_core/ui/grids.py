@@ -95,12 +95,16 @@ class Grids:
         ticket = data[page.ticket]
         base, grid = self.studio.job(data, session), self._grid(data)
         images: Images = {}
+        yield {page.status: texts.message("The grid is being filled.")}
         for update in fill(self.studio.worker, session, grid, base, images):
             if session.ticket != ticket:
                 yield {page.grid_plan: texts.message(f"Stopped after {len(images)} of {grid.total} pictures.")}
                 return
             yield {page.grid_plan: texts.progress(update)} if update else self._show(session, grid, base, images)
-        yield {page.grid_plan: texts.message(f"{grid.total} pictures are done. A click on one loads its settings.")}
+        yield {
+            page.status: texts.message("The grid is filled."),
+            page.grid_plan: texts.message(f"{grid.total} pictures are done. A click on one loads its settings."),
+        }
 
     def _show(self, session: Session, grid: Grid, base: Job, images: Images) -> Updates:
         path = session.new_file("grid", "png")

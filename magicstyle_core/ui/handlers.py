@@ -254,9 +254,10 @@ class Studio:
         page = self.page
         freed = self.drop(request)
         cleared: list[Component] = [page.content, *page.styles, page.result, page.before_after, page.round_trip,
-                                    page.compare, page.history, page.brush]  # fmt: skip
+                                    page.compare, page.brush]  # fmt: skip
         return {
             **{component: None for component in cleared},
+            page.history: gr.Gallery([], visible=False),
             page.download: gr.DownloadButton(value=None, interactive=False),
             page.compare_left: gr.Dropdown(choices=[], value=None),
             page.compare_right: gr.Dropdown(choices=[], value=None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ class Job:
     settings: FusionSettings  # without steps: `steps` below says how many to take
     steps: int
     mask: Image.Image | None = None  # "L", white where the style goes
-    region: str = "Everywhere"
+    region: str = field(default="Everywhere", compare=False)  # the page's word for the mask
 
     @property
     def images(self) -> list[str]:

@@ -22,7 +22,7 @@ from magicstyle_core.ui.controls import (
 from magicstyle_core.ui.examples import Example
 from magicstyle_core.ui.layers import LayerChooser
 
-RESULT_HEIGHT = 470
+RESULT_HEIGHT = 440
 REGIONS = ("Everywhere", "Face", "Background", "Brush")
 GRID_NAMES = {
     "Style strength": "strength",
@@ -83,6 +83,7 @@ class Page:
     grid_run: gr.Button
     grid_stop: gr.Button
     grid_sheet: gr.Image
+    memory_tab: gr.Tab
     memory: gr.HTML
     refresh: gr.Button
     forget: gr.Button
@@ -112,10 +113,13 @@ def _slider(spec: SliderSpec, value: float) -> gr.Slider:
 
 
 def _photograph(label: str, elem_id: str, height: int) -> gr.Image:
-    return gr.Image(
+    image = gr.Image(
         label=label, type="filepath", image_mode=None, format="png", sources=["upload", "clipboard"],
         height=height, elem_id=elem_id, buttons=[],
     )  # fmt: skip
+    # Gradio would open the file here, and could not say what is wrong with it; `open_image` can.
+    image.preprocess = lambda payload: payload.path if payload else None
+    return image
 
 
 def _weight(word: str, number: int) -> gr.Slider:
@@ -140,8 +144,8 @@ def build_page(chooser: LayerChooser, examples: list[Example], steps: int) -> Pa
                 _output(parts)
             with gr.Column(elem_id="shelf"):
                 _shelf(parts)
-    with gr.Tabs(elem_id="drawers"):
-        _drawers(parts, examples)
+                with gr.Tabs(elem_id="drawers"):
+                    _drawers(parts, examples)
     return Page(**parts)
 
 
@@ -185,13 +189,13 @@ def _shelf(parts: dict[str, Any]) -> None:
             False, label="Leave settings out of the PNG", elem_id="private",
             info="On: nobody can read from the file how it was made.",
         )  # fmt: skip
-    parts["history"] = _gallery("History: a click brings picture and settings back", "history", columns=6, height=190)
+    parts["history"] = _gallery("History: a click brings picture and settings back", "history", visible=False)
 
 
-def _gallery(label: str, elem_id: str, columns: int, height: int | str, **options: Any) -> gr.Gallery:
+def _gallery(label: str, elem_id: str, **options: Any) -> gr.Gallery:
     return gr.Gallery(
-        label=label, elem_id=elem_id, columns=columns, height=height, fit_columns=False, allow_preview=False,
-        object_fit="cover", interactive=False, buttons=[], **options,
+        label=label, elem_id=elem_id, elem_classes="ms-gallery", columns=8, height="auto", fit_columns=False,
+        allow_preview=False, object_fit="cover", interactive=False, buttons=[], **options,
     )  # fmt: skip
 
 
@@ -226,7 +230,7 @@ def _advanced(parts: dict[str, Any], chooser: LayerChooser, defaults: FusionSett
         2, MAX_PAGE_STEPS, steps, step=1, label="Inversion steps", elem_id="slider-steps",
         info="More: finer, slower.",
     )  # fmt: skip
-    parts["steps_note"] = gr.HTML(elem_id="steps-note")
+    parts["steps_note"] = gr.HTML(texts.steps_note(steps, []), elem_id="steps-note")
     controls["seed"] = gr.Number(
         0, label="Variation", precision=0, minimum=0, elem_id="variation",
         info="0: the one exact result. Any other number: another draw of it.",
@@ -261,7 +265,7 @@ def _regions(parts: dict[str, Any], defaults: FusionSettings) -> None:
 def _drawers(parts: dict[str, Any], examples: list[Example]) -> None:
     with gr.Tab("Examples"):
         parts["examples"] = _gallery(
-            "Examples: a click loads photograph, style, settings and result", "examples", columns=6, height="auto",
+            "Examples: a click loads photograph, style, settings and result", "examples",
             value=[(str(example.result), example.caption) for example in examples],
         )  # fmt: skip
     with gr.Tab("Parameter grid"):
@@ -291,7 +295,7 @@ def _drawers(parts: dict[str, Any], examples: list[Example]) -> None:
             elem_id="settings-file",
         )  # fmt: skip
         parts["settings_note"] = gr.HTML(elem_id="settings-note")
-    with gr.Tab("Memory and privacy"):
+    with gr.Tab("Memory and privacy") as parts["memory_tab"]:
         parts["memory"] = gr.HTML(elem_id="memory")
         with gr.Row(elem_classes="ms-actions"):
             parts["refresh"] = gr.Button("Refresh", elem_id="refresh")

@@ -12,7 +12,7 @@ from magicstyle_core.metadata import read_png, write_png
 from magicstyle_core.settings import apply_preset
 from magicstyle_core.ui import controls, texts
 from magicstyle_core.ui.examples import Example
-from magicstyle_core.ui.job import Job, Result
+from magicstyle_core.ui.job import SHARED, Job, Result
 from magicstyle_core.ui.layers import LayerChooser
 from magicstyle_core.ui.layout import Page
 from magicstyle_core.ui.session import Entry, Session
@@ -32,7 +32,8 @@ class Shelf:
     def add(self, session: Session, job: Job, result: Result, private: bool) -> Entry:
         """Put a result into the history, as a PNG that carries its settings unless `private`."""
         number = session.next_number()
-        cached = self.engine.stats()["sessions"].get(session.key, 0)
+        stored = self.engine.stats()["sessions"]
+        cached = stored.get(session.key, 0) + stored.get(SHARED, 0)
         entry = Entry(number, job, result, session.new_file(f"magicstyle-{number}", "png"), texts.cost(result, cached))
         self._write(entry, private)
         session.add(entry)
@@ -61,7 +62,7 @@ class Shelf:
             page.status: texts.message(entry.summary),
             page.result: str(entry.path),
             page.download: gr.DownloadButton(value=str(entry.path), interactive=True),
-            page.history: [(str(kept.path), kept.title) for kept in newest_first],
+            page.history: gr.Gallery([(str(kept.path), kept.title) for kept in newest_first], visible=True),
             page.compare_left: gr.Dropdown(choices=names),
             page.compare_right: gr.Dropdown(choices=names),
             page.steps_note: texts.steps_note(entry.job.steps, session.common_depths()),
@@ -121,7 +122,9 @@ class Shelf:
             **self.job_updates(job),
             page.result: str(example.result),
             page.before_after: (str(example.content), str(example.result)),
-            page.status: texts.message(f"{example.caption}: shown as it was rendered before. Move a slider to go on."),
+            page.status: texts.message(
+                f"{example.caption}, {example.preset}: shown as it was rendered before. Move a slider to go on."
+            ),
         }
 
     def job_updates(self, job: Job) -> Updates:

@@ -85,7 +85,7 @@ def _connect_choosers(studio: Studio, set_then_render: Callable[[Dependency], An
     set_then_render(layers.input(set_layers, layers, [page.groups, page.diagram], **AT_ONCE))
     set_then_render(page.groups.input(set_groups, page.groups, [layers, page.diagram], **AT_ONCE))
     page.region.input(studio.note_region, [page.region, page.content], [page.brush, page.region_note], **AT_ONCE)
-    set_then_render(page.brush.change(studio.keep_brushed, page.brush, None, trigger_mode="always_last", **AT_ONCE))
+    set_then_render(page.brush.input(studio.keep_brushed, page.brush, None, trigger_mode="always_last", **AT_ONCE))
 
 
 def _connect_shelf(studio: Studio, examples: Sequence[Example], shown: list[Component]) -> None:
@@ -115,7 +115,7 @@ def _connect_shelf(studio: Studio, examples: Sequence[Example], shown: list[Comp
     page.private.input(set_private, page.private, shown, **AT_ONCE)
     page.settings_file.upload(from_png, page.settings_file, [*controls, page.settings_note], **AT_ONCE)
     page.examples.select(show_example, None, [*controls, *shown], **AT_ONCE)
-    page.refresh.click(studio.memory, None, page.memory, **AT_ONCE)
+    gr.on([page.refresh.click, page.memory_tab.select], studio.memory, None, page.memory, **AT_ONCE)
     emptied = [page.content, *page.styles, page.round_trip, page.compare, page.brush, page.memory]
     page.forget.click(studio.forget, None, [*emptied, *shown], **AT_ONCE)
 
@@ -123,10 +123,14 @@ def _connect_shelf(studio: Studio, examples: Sequence[Example], shown: list[Comp
 def _connect_grid(studio: Studio, wish: dict[str, Any]) -> None:
     page, grids = studio.page, Grids(studio)
     planned = [*page.grid_names, *page.grid_values, page.steps]
-    described = [component.change for component in planned]
-    gr.on(described, grids.plan, set(planned), [page.grid_plan], trigger_mode="always_last", **AT_ONCE)
+    # Without triggers: when the page loads, and when one of the inputs changes.
+    gr.on(None, grids.plan, set(planned), [page.grid_plan], trigger_mode="always_last", **AT_ONCE)
     page.grid_run.click(**wish).then(
-        grids.run, page.job_inputs | set(planned), [page.grid_plan, page.grid_sheet], show_progress="hidden", **MODEL
+        grids.run,
+        page.job_inputs | set(planned),
+        [page.status, page.grid_plan, page.grid_sheet],
+        show_progress="hidden",
+        **MODEL,
     )
     page.grid_stop.click(studio.stop, None, [page.status], **AT_ONCE)
     page.grid_sheet.select(grids.pick, None, [*page.job_outputs, page.grid_plan], **AT_ONCE)
