@@ -57,9 +57,8 @@ class Studio:
         self.worker = worker
         self.shelf = shelf
         self.sessions = Sessions()
-        self.nothing: Updates = {
-            page.status: gr.skip()
-        }  # Gradio empties the outputs of a generator that yields nothing
+        # Gradio empties the outputs of a generator that yields nothing.
+        self.nothing: Updates = {page.status: gr.skip()}
 
     def session(self, request: gr.Request) -> Session:
         assert request.session_hash is not None  # Gradio gives one to every browser tab and client
@@ -141,7 +140,9 @@ class Studio:
 
     def stop(self, request: gr.Request) -> Updates:
         """End what runs; the last picture stays. Not queued."""
-        self.session(request).supersede()
+        session = self.session(request)
+        session.supersede()
+        session.wanted.clear()  # inversions end, too; the next render makes up for them
         return {self.page.status: texts.message("Stopped. The last picture stays; any change goes on from here.")}
 
     @explained
