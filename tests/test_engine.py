@@ -222,10 +222,11 @@ def test_a_mask_keeps_the_rest(engine: StyleEngine, content, style) -> None:
     mask = Image.new("L", (100, 100), 0)
     mask.paste(255, (0, 0, 50, 100))
     plain = np.asarray(engine.decode(content), float)
-    masked = engine.stylize(content, style, FusionSettings(colour=0.5), mask=mask).image
+    masked = engine.stylize(content, style, FusionSettings(), mask=mask).image
     change = np.abs(np.asarray(masked, float) - plain).mean(axis=(0, 2))
     half = len(change) // 2
-    assert change[: half - 16].mean() > 3 * change[half + 16 :].mean()
+    assert change[: half - 32].mean() > 5
+    assert change[half + 32 :].mean() < 0.5  # only what the decoder sees past the edge
 
 
 def test_a_seed_varies_the_picture_and_repeats(engine: StyleEngine, content, style) -> None:

@@ -81,7 +81,8 @@ class Grids:
         except MagicStyleError as error:
             return {self.page.grid_plan: texts.message(str(error))}
         history = self.studio.session(request).history
-        seconds_per_call = history[-1].result.seconds / history[-1].result.render_calls if history else None
+        timed = [entry.result for entry in history if entry.result.render_calls]
+        seconds_per_call = timed[-1].seconds / timed[-1].render_calls if timed else None
         steps_axis = grid.x_values if grid.x_name == "steps" else grid.y_values if grid.y_name == "steps" else None
         calls = grid.total * int(data[self.page.steps])
         if steps_axis is not None:
