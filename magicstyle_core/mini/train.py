@@ -5,7 +5,8 @@
     python -m magicstyle_core.mini.train unet        --pool POOL --checkpoints RUN --minutes 90 --export assets/mini
 
 A stage stops after its minutes, writes a checkpoint every few minutes and goes on from it when started again. A third
-one, `decoder`, lets the autoencoder's decoder learn on while the UNet already trains on its latents.
+one, `decoder`, lets the autoencoder's decoder learn on while the UNet already trains on its latents. The exported model
+is as new as the last checkpoint; `magicstyle_core.mini.evaluate --model MODEL --sheet SHEET` shows what it can do.
 
 The UNet is trained on the method itself. A batch has three kinds of rows at the same timestep: content pictures,
 pictures in some style, and as targets the content pictures drawn in that very style (the less so the more `structure`
@@ -72,6 +73,11 @@ class Run:
         self._clock = time.monotonic()
         self._saved = self.seconds
 
+    def generator(self, seed: int) -> np.random.Generator:
+        """Randomness from here on, here and in torch; a run that goes on does not draw the same examples again."""
+        torch.manual_seed(seed + self.step)
+        return np.random.default_rng([seed, self.step])
+
     @property
     def fraction(self) -> float:
         """How much of the time budget is spent, from 0 up to 1."""
@@ -125,7 +131,7 @@ def train_autoencoder(
 
     With `decoder_only` the finished autoencoder's decoder learns on, while the UNet may already use its latents.
     """
-    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
     pool = load_pool(pool_folder)
     if decoder_only:
         vae = AutoencoderDC.from_pretrained(folder / "vae").train()
@@ -138,6 +144,7 @@ def train_autoencoder(
     linear = [p for p in vae.parameters() if id(p) not in known]  # at their best already, so they move less
     path = folder / ("decoder.pt" if decoder_only else "autoencoder.pt")
     run = Run(vae, [(blocks, 1.5e-3), (linear, 2e-4)], path, minutes)
+    rng = run.generator(seed)
     held_out = to_tensor(pool[-HELD_OUT:, 0].reshape(-1, *pool.shape[3:])).to(device)
     mean_loss, seen, start = 0.0, 0, time.monotonic()
     while run.fraction < 1:
@@ -371,12 +378,13 @@ def train_unet(
     pool_folder: Path, folder: Path, *, minutes: float, device: str, seed: int, export_to: Path | None
 ) -> None:
     """The diffusion model, on the latents of the finished autoencoder."""
-    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
     vae = AutoencoderDC.from_pretrained(folder / "vae").eval()
     latents = encode_pool(pool_folder, vae, folder / "latents.pt", device)
     alphas_cumprod = build_scheduler().alphas_cumprod.to(device)
     unet = build_unet().to(device, memory_format=torch.channels_last)
     run = Run(unet, [(list(unet.parameters()), 6e-4)], folder / "unet.pt", minutes)
+    rng = run.generator(seed)
     attention = TrainingAttention()
     for name, module in unet.named_modules():
         if name.endswith("attn1"):
@@ -398,6 +406,8 @@ def train_unet(
             )
         if run.save_is_due:
             run.save()
+            if export_to is not None:
+                export(run.average, vae, export_to)
     run.save()
     if export_to is not None:
         export(run.average, vae, export_to)
@@ -431,7 +441,6 @@ def main() -> None:
     parser.add_argument("--export", type=Path, help="folder to write the finished model to (stage unet)")
     arguments = parser.parse_args()
     arguments.checkpoints.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(arguments.seed)
     common = dict(minutes=arguments.minutes, device=arguments.device, seed=arguments.seed)
     if arguments.stage == "unet":
         train_unet(arguments.pool, arguments.checkpoints, export_to=arguments.export, **common)
