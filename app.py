@@ -8,7 +8,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from magicstyle_core import InversionSettings, MagicStyleError, StyleEngine
+from magicstyle_core import FusionSettings, InversionSettings, MagicStyleError, StyleEngine
+from magicstyle_core.settings import apply_preset, default_preset
 from magicstyle_core.ui.api import connect_api
 from magicstyle_core.ui.examples import FOLDER, load_examples
 from magicstyle_core.ui.handlers import Studio
@@ -31,7 +32,8 @@ def build_demo(engine: StyleEngine, steps: int = InversionSettings.steps) -> gr.
     with gr.Blocks(
         title="MagicStyle", analytics_enabled=False, delete_cache=(CLEAN_UP_SECONDS, CLEAN_UP_SECONDS), fill_width=True
     ) as demo:
-        page = build_page(chooser, examples, steps)
+        defaults = apply_preset(default_preset(engine.backbone.name), FusionSettings())
+        page = build_page(chooser, examples, steps, defaults)
         studio = Studio(engine, page, chooser, Worker(engine), Shelf(engine, page, chooser))
         connect_api(studio)  # first: it takes the public names
         connect(studio, examples)

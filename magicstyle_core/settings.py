@@ -44,9 +44,9 @@ class FusionSettings:
     """How stored features are fused into a render. Changing these never needs a new inversion."""
 
     strength: float = 1.0  # 0 = the content image, 1 = the style's attention, above = extrapolated
-    structure: float = 0.3  # share of the content's own query in the attention, 0 to 1
-    colour: float = 0.8  # how far the start latent takes the style's channel statistics, 0 to 1
-    temperature: float = 1.2  # factor on the style's attention logits; higher picks fewer, closer patches
+    structure: float = 0.1  # share of the content's own query in the attention, 0 to 1
+    colour: float = 1.0  # how far the start latent takes the style's channel statistics, 0 to 1
+    temperature: float = 1.8  # factor on the style's attention logits; higher picks fewer, closer patches
     fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
     layers: tuple[str, ...] = ("all",)  # "all", "up", "texture", "up.texture", a layer's label or name
     start: float = 0.0  # FFA begins at this fraction of the way down
@@ -100,9 +100,9 @@ def _preset(**changes: Any) -> dict[str, Any]:
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
-    "Bold": _preset(strength=1.4, structure=0.1, colour=1.0, temperature=1.5),
-    "StyleID": _preset(structure=0.75, colour=1.0, temperature=1.5, layers=("up.colour", "up.texture")),
-    "Colours only": _preset(structure=0.9, colour=1.0, temperature=1.0, end=0.5),
+    "Bold": _preset(strength=1.4, structure=0.0),
+    "StyleID": _preset(structure=0.75, temperature=1.5, layers=("up.colour", "up.texture")),
+    "Colours only": _preset(structure=0.9, temperature=1.0, end=0.5),
     "Texture only": _preset(colour=0.0, start=0.4),
 }
 

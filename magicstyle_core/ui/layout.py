@@ -129,7 +129,7 @@ def _weight(word: str, number: int) -> gr.Slider:
     )  # fmt: skip
 
 
-def build_page(chooser: LayerChooser, examples: list[Example], steps: int) -> Page:
+def build_page(chooser: LayerChooser, examples: list[Example], steps: int, defaults: FusionSettings) -> Page:
     """Lays the page out in the current Blocks context. `steps`: inversion steps to start with."""
     parts: dict[str, Any] = {"controls": {}, "ticket": gr.Number(0, visible="hidden", precision=0)}
     gr.HTML(HEADER)
@@ -138,7 +138,7 @@ def build_page(chooser: LayerChooser, examples: list[Example], steps: int) -> Pa
             with gr.Column(elem_id="inputs"):
                 _inputs(parts)
             with gr.Column(elem_id="controls"):
-                _controls(parts, chooser, steps)
+                _controls(parts, chooser, steps, defaults)
         with gr.Column(elem_id="right", min_width=300):
             with gr.Column(elem_id="output"):
                 _output(parts)
@@ -199,8 +199,8 @@ def _gallery(label: str, elem_id: str, **options: Any) -> gr.Gallery:
     )  # fmt: skip
 
 
-def _controls(parts: dict[str, Any], chooser: LayerChooser, steps: int) -> None:
-    defaults, controls = FusionSettings(), parts["controls"]
+def _controls(parts: dict[str, Any], chooser: LayerChooser, steps: int, defaults: FusionSettings) -> None:
+    controls = parts["controls"]
     parts["preset"] = gr.Radio(
         [*PRESETS, CUSTOM], value=preset_of(defaults, chooser), label="Preset", elem_id="preset",
         info="Sets the sliders together; move any of them afterwards.",
