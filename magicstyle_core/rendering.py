@@ -90,7 +90,7 @@ def render(
         x0 = predict_x0(latents, noise_pred, alpha)
         residual = trajectory[j] - move(trajectory[i], noise[i], alpha, alpha_to)
         latents = move(latents, noise_pred, alpha, alpha_to) + residual
-        if isinstance(strength, Tensor):  # convolutions carry style past the mask's edge; there the content stays itself
+        if isinstance(strength, Tensor):  # convolutions carry style past the mask's edge; content stays there
             latents = torch.where(strength == 0, trajectory[j], latents)
         yield RenderStep(n + 1, len(indices), latents, x0, history[n + 1], reused=False)
 
