@@ -141,9 +141,9 @@ class Studio:
     def stop(self, request: gr.Request) -> Updates:
         """End what runs; the last picture stays. Not queued."""
         session = self.session(request)
-        session.supersede()
+        session.stopped = session.supersede()
         session.wanted.clear()  # inversions end, too; the next render makes up for them
-        return {self.page.status: texts.message("Stopped. The last picture stays; any change goes on from here.")}
+        return {self.page.status: texts.message(texts.STOPPED)}
 
     @explained
     def render(self, data: Data, request: gr.Request) -> Iterator[Updates]:
@@ -186,6 +186,8 @@ class Studio:
                     updates[self.page.result] = session.save_frame(update.image)
                 yield updates
         work.close()
+        if session.stopped == session.ticket:  # progress sent before may have reached the page after Stop's own message
+            yield {self.page.status: texts.message(texts.STOPPED)}
         return None
 
     def job(self, data: Data, session: Session) -> Job:

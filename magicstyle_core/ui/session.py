@@ -55,6 +55,7 @@ class Session:
     key: str
     folder: Path  # for its files, deleted with it
     ticket: int = 0
+    stopped: int = 0  # the ticket that Stop took last
     wanted: dict[str, str | None] = field(default_factory=dict)  # slot of the page -> the image file it holds
     depths: dict[str, set[int]] = field(default_factory=dict)
     uploads: set[str] = field(default_factory=set)  # image files of this visitor, deleted with the session

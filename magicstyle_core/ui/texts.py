@@ -8,6 +8,7 @@ from typing import Any
 from magicstyle_core.grid import Cell, Grid
 from magicstyle_core.ui.job import Result, Update
 
+STOPPED = "Stopped. The last picture stays; any change goes on from here."
 NO_FACE = '<p class="ms-note">No face was found in this photograph: the style goes everywhere.</p>'
 
 
