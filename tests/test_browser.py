@@ -343,6 +343,7 @@ def test_compare_two_results(stylized: Page) -> None:
     for box, number in (("compare-left", 1), ("compare-right", 2)):
         stylized.locator(f"#{box} input").click()
         stylized.get_by_role("option", name=re.compile(f"#{number} ")).click()
+        expect(stylized.get_by_role("option")).to_have_count(0)
     expect(stylized.locator("#compare img")).to_have_count(2)
 
 
