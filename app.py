@@ -12,6 +12,7 @@ from magicstyle_core import FusionSettings, InversionSettings, MagicStyleError, 
 from magicstyle_core.settings import apply_preset, default_preset
 from magicstyle_core.ui.api import connect_api
 from magicstyle_core.ui.examples import FOLDER, load_examples
+from magicstyle_core.ui.gpu import place
 from magicstyle_core.ui.handlers import Studio
 from magicstyle_core.ui.job import Worker
 from magicstyle_core.ui.layers import LayerChooser
@@ -34,7 +35,7 @@ def build_demo(engine: StyleEngine, steps: int = InversionSettings.steps) -> gr.
     ) as demo:
         defaults = apply_preset(default_preset(engine.backbone.name), FusionSettings())
         page = build_page(chooser, examples, steps, defaults)
-        studio = Studio(engine, page, chooser, Worker(engine), Shelf(engine, page, chooser))
+        studio = Studio(engine, page, chooser, Worker(engine, place(engine)), Shelf(engine, page, chooser))
         connect_api(studio)  # first: it takes the public names
         connect(studio, examples)
         demo.unload(studio.leave)

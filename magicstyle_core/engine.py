@@ -116,8 +116,7 @@ class StyleEngine:
         """
         settings = settings or InversionSettings()
         backbone = self.backbone
-        prepared = images.fit(images.open_image(image), settings.size or backbone.size, backbone.multiple)
-        key = f"{images.digest(prepared)}-{settings.steps}-{backbone.name}-{backbone.dtype}"
+        prepared, key = self._prepare(image, settings)
         with self.store.single_flight(session, key):
             known = self.store.get(session, key)
             if known is not None:
@@ -159,6 +158,21 @@ class StyleEngine:
                 next(steps)
         except StopIteration as stop:
             return stop.value
+
+    def known(
+        self, image: ImageSource, settings: InversionSettings | None = None, *, session: str = "default"
+    ) -> Inversion | None:
+        """The inversion of an image if it is stored; makes none.
+
+        Raises:
+            ImageError: the picture cannot be used.
+        """
+        _, key = self._prepare(image, settings or InversionSettings())
+        return self.store.find(session, key)
+
+    def keep(self, inversion: Inversion) -> None:
+        """Files an inversion, as one made by another process, in its session; stored features of it stay."""
+        self.store.put(inversion.session, inversion.key, inversion)
 
     def render(
         self,
@@ -247,6 +261,12 @@ class StyleEngine:
             "messages": list(self.backbone.messages),
             **self.store.stats(),
         }
+
+    def _prepare(self, image: ImageSource, settings: InversionSettings) -> tuple[Image.Image, str]:
+        """The picture as the model takes it, and the key of its inversion."""
+        backbone = self.backbone
+        prepared = images.fit(images.open_image(image), settings.size or backbone.size, backbone.multiple)
+        return prepared, f"{images.digest(prepared)}-{settings.steps}-{backbone.name}-{backbone.dtype}"
 
     def _preview(self, x0: Tensor, content: Inversion) -> Image.Image:
         if self.backbone.preview_vae is not None:

@@ -14,7 +14,8 @@ def fit_rgb_map(latents: Tensor, pixels: Tensor) -> Tensor:
     """Least squares from (1, channels, h, w) latents to (1, 3, h * f, w * f) pixels: (channels + 1, 3 * f * f)."""
     patch = pixels.shape[-1] // latents.shape[-1]
     targets = F.pixel_unshuffle(pixels, patch).flatten(2)[0].T  # (h * w, 3 * f * f)
-    return torch.linalg.lstsq(_with_one(latents), targets).solution
+    solution = torch.linalg.lstsq(_with_one(latents), targets).solution
+    return solution.clone()  # itself it is a view of the solver's memory, as large as the picture
 
 
 def linear_preview(latents: Tensor, rgb_map: Tensor) -> Tensor:

@@ -92,15 +92,21 @@ class FeatureStore:
                     del self._running[flight.address]
                     self._landed.notify_all()
 
-    def get(self, session: str, key: str) -> Inversion | None:
-        """The inversion of this session or a shared one; counts as a hit or a miss."""
+    def find(self, session: str, key: str) -> Inversion | None:
+        """The inversion of this session or a shared one, which counts as a hit; its absence counts as nothing."""
         with self._landed:
             entry = self._use(session, key)
             if entry is None:
-                self._misses += 1
                 return None
             self._hits += 1
             return entry.inversion
+
+    def get(self, session: str, key: str) -> Inversion | None:
+        """As `find`, for a caller who makes the inversion if there is none: its absence counts as a miss."""
+        with self._landed:
+            inversion = self.find(session, key)
+            self._misses += inversion is None
+            return inversion
 
     def put(self, session: str, key: str, inversion: Inversion) -> None:
         """Keeps an inversion; an older one of the same key gives way, its bank stays."""

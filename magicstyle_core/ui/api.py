@@ -15,8 +15,9 @@ from magicstyle_core.metadata import read_png
 from magicstyle_core.settings import apply_preset
 from magicstyle_core.ui.grids import Images, fill, make_grid
 from magicstyle_core.ui.handlers import Studio, explained
-from magicstyle_core.ui.job import Job, Update
-from magicstyle_core.ui.wiring import MODEL
+from magicstyle_core.ui.job import Job
+from magicstyle_core.ui.wiring import GRID, MODEL
+from magicstyle_core.ui.work import Update
 
 DEFAULT_STEPS = InversionSettings().steps
 
@@ -35,9 +36,11 @@ class Api:
             try:
                 yield _progress(next(work))
             except StopIteration as stop:
-                inversion, calls = stop.value
+                worked = stop.value
                 break
-        yield {"steps": inversion.steps, "width": inversion.width, "height": inversion.height, "unet_calls": calls}
+        inversion = worked.inversions[image["path"]]
+        facts = {"steps": inversion.steps, "width": inversion.width, "height": inversion.height}
+        yield {**facts, "unet_calls": worked.inversion_calls}
 
     def stylize(
         self,
@@ -89,15 +92,19 @@ class Api:
         session = self.studio.session(request)
         base = self._job(content, [style], None, None, steps, None, settings or {})
         grid = make_grid(x_name, x_values, y_name, y_values)
-        calls = self.studio.engine.stats()["unet_calls"]
         images: Images = {}
-        for update in fill(self.studio.worker, session, grid, base, images):
+        work = fill(self.studio.worker, session, grid, base, images)
+        while True:
+            try:
+                update = next(work)
+            except StopIteration as stop:
+                calls = stop.value
+                break
             if update:
                 yield None, _progress(update)
         path = session.new_file("grid", "png")
         sheet(grid, images).save(path)
         failed = [list(place) for place, image in images.items() if isinstance(image, Exception)]
-        calls = self.studio.engine.stats()["unet_calls"] - calls
         yield FileData(path=str(path)), {"cells": grid.total, "failed": failed, "unet_calls": calls}
 
     def restore(self, png: FileData) -> dict[str, Any]:
@@ -137,10 +144,10 @@ class Api:
 def connect_api(studio: Studio) -> None:
     """Makes the endpoints, in the current Blocks context."""
     api = Api(studio)
-    model = {**MODEL, "api_visibility": "public"}
+    model, grid = ({**place, "api_visibility": "public"} for place in (MODEL, GRID))
     gr.api(explained(api.invert), api_name="invert", **model)
     gr.api(explained(api.stylize), api_name="stylize", **model)
-    gr.api(explained(api.grid), api_name="grid", **model)
+    gr.api(explained(api.grid), api_name="grid", **grid)
     gr.api(explained(api.restore), api_name="restore", queue=False)
     gr.api(explained(api.forget), api_name="forget", queue=False)
     gr.api(explained(api.stats), api_name="stats", queue=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import gradio as gr
@@ -12,10 +13,11 @@ from magicstyle_core import MagicStyleError
 from magicstyle_core.grid import Cell, Grid, SheetLayout, cell_at, parse_values, sheet, sheet_layout
 from magicstyle_core.ui import texts
 from magicstyle_core.ui.handlers import Studio, explained
-from magicstyle_core.ui.job import Job, Update, Worker
+from magicstyle_core.ui.job import Job, Worker
 from magicstyle_core.ui.layout import GRID_NAMES, NO_SECOND
 from magicstyle_core.ui.session import Session
 from magicstyle_core.ui.shelf import Data, Updates
+from magicstyle_core.ui.work import Update
 
 Images = dict[tuple[int, int], Image.Image | Exception]
 
@@ -47,11 +49,17 @@ def cell_job(base: Job, cell: Cell) -> Job:
     return replace(base, settings=replace(cell.settings, steps=None), steps=cell.settings.steps)
 
 
-def fill(worker: Worker, session: Session, grid: Grid, base: Job, images: Images) -> Iterator[Update | None]:
-    """Render cell by cell into `images`, a failed cell as its error. Yields progress, and None when a cell is done."""
+def fill(
+    worker: Worker, session: Session, grid: Grid, base: Job, images: Images
+) -> Generator[Update | None, None, int]:
+    """Render cell by cell into `images`, a failed cell as its error. Between cells other visitors have their turn.
+
+    Yields progress, and None when a cell is done. Returns the UNet calls made.
+    """
     cells = cells_of(grid, base)
     deepest = max([cell.settings.steps or 0 for cell in cells if cell.settings], default=base.steps)
-    yield from worker.invert_all(session, replace(base, steps=deepest))
+    inverted = yield from worker.invert_all(session, replace(base, steps=deepest))
+    calls = inverted.inversion_calls
     for number, cell in enumerate(cells, 1):
         try:
             work = worker.run(session, cell_job(base, cell), live=False)
@@ -60,11 +68,13 @@ def fill(worker: Worker, session: Session, grid: Grid, base: Job, images: Images
                     update = next(work)
                 except StopIteration as stop:
                     images[cell.row, cell.column] = stop.value.image
+                    calls += stop.value.inversion_calls + stop.value.render_calls
                     break
                 yield replace(update, phase=f"Picture {number} of {len(cells)}", image=None)
         except MagicStyleError as error:
             images[cell.row, cell.column] = error
         yield None
+    return calls
 
 
 class Grids:
@@ -97,11 +107,14 @@ class Grids:
         base, grid = self.studio.job(data, session), self._grid(data)
         images: Images = {}
         yield {page.status: texts.message("The grid is being filled.")}
-        for update in fill(self.studio.worker, session, grid, base, images):
-            if session.ticket != ticket:
-                yield {page.grid_plan: texts.message(f"Stopped after {len(images)} of {grid.total} pictures.")}
-                return
-            yield {page.grid_plan: texts.progress(update)} if update else self._show(session, grid, base, images)
+        with closing(fill(self.studio.worker, session, grid, base, images)) as work:
+            for update in work:
+                if session.ticket != ticket:
+                    break
+                yield {page.grid_plan: texts.progress(update)} if update else self._show(session, grid, base, images)
+        if session.ticket != ticket:
+            yield {page.grid_plan: texts.message(f"Stopped after {len(images)} of {grid.total} pictures.")}
+            return
         yield {
             page.status: texts.message("The grid is filled."),
             page.grid_plan: texts.message(f"{grid.total} pictures are done. A click on one loads its settings."),

@@ -15,16 +15,17 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image, ImageOps
 
-from magicstyle_core import Inversion, MagicStyleError, SettingsError, StyleEngine
+from magicstyle_core import MagicStyleError, SettingsError, StyleEngine
 from magicstyle_core.images import open_image
 from magicstyle_core.regions import brush_mask, face_mask
 from magicstyle_core.ui import texts
 from magicstyle_core.ui.controls import CUSTOM, preset_of
-from magicstyle_core.ui.job import Job, Result, Update, Worker
+from magicstyle_core.ui.job import Job, Result, Worked, Worker
 from magicstyle_core.ui.layers import LayerChooser
 from magicstyle_core.ui.layout import Page
 from magicstyle_core.ui.session import Session, Sessions
 from magicstyle_core.ui.shelf import Data, Shelf, Updates
+from magicstyle_core.ui.work import Update
 
 
 def explained(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,38 +89,41 @@ class Studio:
             others = [other for name, other in session.wanted.items() if other and name != slot]
             depth = session.depth(others, int(steps))
             phase = "Inverting the photograph" if slot == "content" else "Inverting the style"
-            work = self.worker.invert(session, path, depth, phase)
+            is_content = slot == "content"
+            work = self.worker.invert(session, path, depth, phase, is_content and path not in session.pairs)
             while True:
                 try:
                     update = next(work)
                 except StopIteration as stop:
-                    inversion, calls = stop.value
+                    worked = stop.value
                     break
                 if session.wanted.get(slot) != path:
                     work.close()
                     return
                 yield {self.page.status: texts.progress(update)}
             updates: Updates = {self.page.steps_note: texts.steps_note(int(steps), session.common_depths())}
-            if calls:
+            if worked.inversion_calls:
+                name = phase.removeprefix("Inverting ").capitalize()
                 updates[self.page.status] = texts.message(
-                    f"{phase.removeprefix('Inverting ').capitalize()} is inverted: {calls} UNet calls, once."
+                    f"{name} is inverted: {worked.inversion_calls} UNet calls, once."
                 )
-            if slot == "content":
-                pair = self._round_trip(session, path, inversion)
+            if is_content:
+                pair = self._round_trip(session, path, worked)
                 updates[self.page.round_trip] = pair
                 canvas: dict[str, Any] = {"background": pair[0], "layers": [], "composite": None}
+                inversion = worked.inversions[path]
                 updates[self.page.brush] = gr.ImageEditor(canvas, canvas_size=(inversion.width, inversion.height))
                 session.brushed = None
             yield updates
 
         return invert
 
-    def _round_trip(self, session: Session, path: str, inversion: Inversion) -> tuple[str, str]:
+    def _round_trip(self, session: Session, path: str, worked: Worked) -> tuple[str, str]:
         """The photograph at the model's size, and what the model's codec makes of it."""
-        if path not in session.pairs:
+        if worked.round_trip is not None:
             original, decoded = session.new_file("photograph", "png"), session.new_file("round-trip", "png")
-            open_image(path).resize((inversion.width, inversion.height), Image.Resampling.LANCZOS).save(original)
-            self.engine.decode(inversion).save(decoded)
+            open_image(path).resize(worked.round_trip.size, Image.Resampling.LANCZOS).save(original)
+            worked.round_trip.save(decoded)
             session.pairs[path] = str(original), str(decoded)
         return session.pairs[path]
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from magicstyle_core import Frame, FusionSettings, Inversion, InversionSettings, Progress, StyleEngine
-from magicstyle_core.images import open_image
-from magicstyle_core.settings import DRAFT_STEPS
+from magicstyle_core import FusionSettings, Inversion, InversionSettings, MagicStyleError, StyleEngine
+from magicstyle_core.store import SHARED
 from magicstyle_core.ui import examples
+from magicstyle_core.ui.gpu import Work
+from magicstyle_core.ui.turns import Turns
+from magicstyle_core.ui.work import Inverted, Rendered, Rendering, RoundTrip, Source, Task, Update
 
 if TYPE_CHECKING:
     from magicstyle_core.ui.session import Session
-
-PREVIEWS = 4  # pictures shown between the draft and the full picture
-SHARED = "shared"  # the engine's session of the bundled images
 
 
 @dataclass(frozen=True)
@@ -39,26 +39,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Update:
-    """Where a job stands after one UNet call (or one decode)."""
-
-    phase: str
-    step: int
-    total: int
-    seconds_left: float
-    image: Image.Image | None = None
-
-
-@dataclass(frozen=True)
-class Inverted:
-    """The inversions of a job, and the UNet calls they cost now."""
-
-    content: Inversion
-    styles: list[tuple[Inversion, float]]
-    calls: int
-
-
-@dataclass(frozen=True)
 class Result:
     """A finished job."""
 
@@ -72,70 +52,82 @@ class Result:
 
 
 @dataclass
+class Worked:
+    """What came of a task."""
+
+    inversions: dict[str, Inversion]  # by path
+    inversion_calls: int = 0  # UNet calls made for them now
+    round_trip: Image.Image | None = None
+    rendered: Rendered | None = None
+
+
+@dataclass
 class Worker:
-    """Runs jobs on the engine. The bundled examples are inverted once for all sessions."""
+    """Puts jobs to the model, one at a time, and files their inversions. Bundled examples are inverted once for all.
+
+    Every method that works is a generator of progress. It holds the model's turn until it ends or is closed.
+    """
 
     engine: StyleEngine
+    work: Work
+    turns: Turns = field(default_factory=Turns)
 
     def invert(
-        self, session: Session, path: str, depth: int, phase: str
-    ) -> Generator[Update, None, tuple[Inversion, int]]:
-        """Invert one image file. Returns the inversion and its UNet calls, 0 when it was stored."""
-        is_bundled = examples.FOLDER in Path(path).parents
-        if not is_bundled:
-            session.uploads.add(path)
-        calls = 0
-        started = time.monotonic()
-        progress = self.engine.inverting(
-            open_image(path), InversionSettings(steps=depth), session=SHARED if is_bundled else session.key
-        )
-        while True:
-            try:
-                step = next(progress)
-            except StopIteration as stop:
-                session.depths.setdefault(path, set()).add(depth)
-                return stop.value, calls
-            calls += 1
-            yield _update(phase, step, started)
+        self, session: Session, path: str, depth: int, phase: str, round_trip: bool = False
+    ) -> Generator[Update, None, Worked]:
+        """Invert one image file and, if asked to, decode it again."""
+        return (yield from self._run(session, Task((self._source(session, path, depth, phase),), depth, round_trip)))
 
-    def invert_all(self, session: Session, job: Job) -> Generator[Update, None, Inverted]:
+    def invert_all(self, session: Session, job: Job) -> Generator[Update, None, Worked]:
         """Invert what of the job's images is not stored."""
-        depth = session.depth(job.images, job.steps)
-        content, calls = yield from self.invert(session, job.content, depth, "Inverting the photograph")
-        styles = []
-        for path, weight in job.styles:
-            style, style_calls = yield from self.invert(session, path, depth, "Inverting the style")
-            styles.append((style, weight))
-            calls += style_calls
-        return Inverted(content, styles, calls)
+        return (yield from self._run(session, self._task(session, job)))
 
     def run(self, session: Session, job: Job, live: bool = True) -> Generator[Update, None, Result]:
         """Invert what is missing, then render; `live`: a draft and passing pictures come before the full picture."""
-        inverted = yield from self.invert_all(session, job)
-        depth = inverted.content.steps
-        settings = replace(job.settings, steps=None if job.steps == depth else job.steps)
-        draft_calls = 0
-        if live and job.steps > DRAFT_STEPS:
-            started = time.monotonic()
-            for frame in self.engine.render(inverted.content, inverted.styles, settings, mask=job.mask, draft=True):
-                draft_calls = frame.unet_calls
-                yield _update("Draft", frame, started)
-        started = time.monotonic()
-        preview_every = -(-job.steps // (PREVIEWS + 1)) if live else 0
-        render_calls = 0
-        image = None
-        for frame in self.engine.render(
-            inverted.content, inverted.styles, settings, mask=job.mask, preview_every=preview_every
-        ):
-            render_calls = frame.unet_calls
-            image = frame.image if frame.final else None
-            yield _update("Full picture", frame, started)
-        assert image is not None  # the engine's last frame carries the picture
-        return Result(image, settings, depth, inverted.calls, render_calls, draft_calls, time.monotonic() - started)
+        task = self._task(session, job)
+        settings = replace(job.settings, steps=None if job.steps == task.steps else job.steps)
+        weights = tuple(weight for _, weight in job.styles)
+        rendering = Rendering(weights, settings, job.mask, live)
+        worked = yield from self._run(session, replace(task, rendering=rendering))
+        assert worked.rendered is not None  # the answer to a rendering
+        image, calls = worked.rendered.image, worked.rendered.unet_calls
+        draft_calls, seconds = worked.rendered.draft_calls, worked.rendered.seconds
+        return Result(image, settings, task.steps, worked.inversion_calls, calls, draft_calls, seconds)
 
+    def _task(self, session: Session, job: Job) -> Task:
+        depth = session.depth(job.images, job.steps)
+        phases = ["Inverting the photograph"] + ["Inverting the style"] * len(job.styles)
+        sources = [self._source(session, path, depth, phase) for path, phase in zip(job.images, phases, strict=True)]
+        return Task(tuple(sources), depth)
 
-def _update(phase: str, state: Progress | Frame, started: float) -> Update:
-    """The time left is the mean of the steps so far, for the steps to come."""
-    seconds_left = (time.monotonic() - started) / state.step * (state.total - state.step)
-    image = state.image if isinstance(state, Frame) else None
-    return Update(phase, state.step, state.total, seconds_left, image)
+    def _source(self, session: Session, path: str, depth: int, phase: str) -> Source:
+        is_bundled = examples.FOLDER in Path(path).parents
+        if not is_bundled:
+            session.uploads.add(path)
+        owner = SHARED if is_bundled else session.key
+        inversion = self.engine.known(path, InversionSettings(steps=depth), session=owner)
+        if inversion is not None:
+            session.depths.setdefault(path, set()).add(depth)
+        return Source(path, owner, phase, inversion)
+
+    def _run(self, session: Session, task: Task) -> Generator[Update, None, Worked]:
+        worked = Worked({source.path: source.inversion for source in task.sources if source.inversion is not None})
+        if not task.is_work:
+            return worked
+        with self.turns.turn(), closing(self.work(task)) as answers:
+            for answer in answers:
+                match answer:
+                    case Update():
+                        yield answer
+                    case Inverted():
+                        session.while_open(partial(self.engine.keep, answer.inversion))
+                        session.depths.setdefault(answer.path, set()).add(task.steps)
+                        worked.inversions[answer.path] = answer.inversion
+                        worked.inversion_calls += answer.unet_calls
+                    case RoundTrip():
+                        worked.round_trip = answer.image
+                    case Rendered():
+                        worked.rendered = answer
+                    case MagicStyleError():
+                        raise answer
+        return worked

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,8 @@ class Session:
     brushed: Image.Image | None = None  # the painted mask
 
     def __post_init__(self) -> None:
+        self._is_open = True
+        self._lock = threading.Lock()  # guards `_is_open`
         self._files = itertools.count(1)
         self._numbers = itertools.count(1)
         self._frames: deque[Path] = deque()
@@ -75,6 +78,18 @@ class Session:
         """A new wish: whatever runs for an older one ends at its next step. Returns the new ticket."""
         self.ticket += 1
         return self.ticket
+
+    def while_open(self, action: Callable[[], object]) -> None:
+        """Run this unless the session is closed; it is not closed meanwhile."""
+        with self._lock:
+            if self._is_open:
+                action()
+
+    def close(self) -> None:
+        """Whatever runs for this session ends at its next step, and nothing more is filed for it."""
+        self.supersede()
+        with self._lock:
+            self._is_open = False
 
     def depth(self, images: list[str], steps: int) -> int:
         """Steps to invert `images` at, so that a render of `steps` reuses what is stored wherever it can."""
@@ -143,7 +158,7 @@ class Sessions:
             if session is None:
                 return
             in_use = {image for other in self._sessions.values() for image in other.uploads}
-        session.supersede()
+        session.close()
         shutil.rmtree(session.folder, ignore_errors=True)
         for image in session.uploads - in_use:
             Path(image).unlink(missing_ok=True)

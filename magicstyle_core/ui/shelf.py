@@ -10,9 +10,10 @@ from gradio.components import Component
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.metadata import read_png, write_png
 from magicstyle_core.settings import apply_preset
+from magicstyle_core.store import SHARED
 from magicstyle_core.ui import controls, texts
 from magicstyle_core.ui.examples import Example
-from magicstyle_core.ui.job import SHARED, Job, Result
+from magicstyle_core.ui.job import Job, Result
 from magicstyle_core.ui.layers import LayerChooser
 from magicstyle_core.ui.layout import Page
 from magicstyle_core.ui.session import Entry, Session

@@ -6,7 +6,8 @@ from html import escape
 from typing import Any
 
 from magicstyle_core.grid import Cell, Grid
-from magicstyle_core.ui.job import Result, Update
+from magicstyle_core.ui.job import Result
+from magicstyle_core.ui.work import Update
 
 STOPPED = "Stopped. The last picture stays; any change goes on from here."
 NO_FACE = '<p class="ms-note">No face was found in this photograph: the style goes everywhere.</p>'

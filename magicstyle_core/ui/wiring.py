@@ -1,6 +1,7 @@
 """Which event of the page starts which handler.
 
-Everything that runs the model shares one place in the queue (`MODEL`); everything else is not queued, so that it
+Everything that runs the model shares one place in the queue (`MODEL`), but for grids, which have one of their own
+(`GRID`): they take turns with the rest, picture by picture (`Worker.turns`). Everything else is not queued, so that it
 answers while the model works.
 
 An event has at most one listener with `always_last`: when one of two had to wait, Gradio 6.31 fires the whole event
@@ -22,6 +23,7 @@ from magicstyle_core.ui.handlers import Studio, explained
 from magicstyle_core.ui.shelf import Data, Updates
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+GRID: dict[str, Any] = {**MODEL, "concurrency_id": "grid"}
 AT_ONCE: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -130,7 +132,7 @@ def _connect_grid(studio: Studio, wish: dict[str, Any]) -> None:
         page.job_inputs | set(planned),
         [page.status, page.grid_plan, page.grid_sheet],
         show_progress="hidden",
-        **MODEL,
+        **GRID,
     )
     page.grid_stop.click(studio.stop, None, [page.status], **AT_ONCE)
     page.grid_sheet.select(grids.pick, None, [*page.job_outputs, page.grid_plan], **AT_ONCE)
