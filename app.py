@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import gradio as gr
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from magicstyle_core import FusionSettings, InversionSettings, MagicStyleError, StyleEngine
 from magicstyle_core.settings import apply_preset, default_preset
@@ -22,6 +24,8 @@ from magicstyle_core.ui.theme import theme
 from magicstyle_core.ui.wiring import connect
 
 ASSETS = Path(__file__).resolve().parent / "assets"
+# `app_kwargs` of Gradio's `launch` and `mount_gradio_app`: /healthz answers from the first request on.
+APP_KWARGS = {"routes": [Route("/healthz", lambda request: JSONResponse({"status": "ok"}))]}
 CLEAN_UP_SECONDS = 3600  # how often, and from which age on, files of past sessions are deleted
 
 
@@ -44,7 +48,7 @@ def build_demo(engine: StyleEngine, steps: int = InversionSettings.steps) -> gr.
 
 def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str:
     """Serves the page without blocking, with /healthz beside it. Returns its address."""
-    app, url, _ = demo.launch(
+    _, url, _ = demo.launch(
         server_port=port,
         share=share,
         prevent_thread_lock=True,
@@ -55,8 +59,8 @@ def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str
         run_history=False,
         enable_monitoring=False,
         max_file_size="30mb",
+        app_kwargs=APP_KWARGS,
     )
-    app.add_api_route("/healthz", lambda: {"status": "ok"})
     return url
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gc
+import socket
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from gradio_client import Client, handle_file
 from PIL import Image
 
@@ -34,6 +40,13 @@ def url(engine: StyleEngine) -> Iterator[str]:
     yield app.launch(demo)
     demo.close()
     gc.collect()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @pytest.fixture
@@ -153,9 +166,67 @@ def test_a_broken_file_is_explained(connect: Callable[[], Client], pair: dict[st
         stylize(connect(), {**pair, "content": handle_file(tmp_path / "broken.png")})
 
 
-def test_healthz(url: str) -> None:
-    with urllib.request.urlopen(f"{url}healthz") as answer:
-        assert answer.read() == b'{"status":"ok"}'
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:
+        return answer.read()
+
+
+@pytest.mark.parametrize("root_path", ["", "/magic", "https://example.com/magic"])
+def test_healthz_whether_a_proxy_strips_its_path_or_not(
+    engine: StyleEngine, monkeypatch: pytest.MonkeyPatch, root_path: str
+) -> None:
+    monkeypatch.setenv("GRADIO_ROOT_PATH", root_path)
+    demo = app.build_demo(engine)
+    url = app.launch(demo)
+    try:
+        assert read(f"{url}healthz") == b'{"status":"ok"}'
+        if root_path == "/magic":
+            assert read(f"{url}magic/healthz") == b'{"status":"ok"}'
+    finally:
+        demo.close()
+        gc.collect()
+
+
+def test_healthz_is_there_from_the_first_request_on(engine: StyleEngine, free_port: int) -> None:
+    answers: list[int | bytes] = []
+    is_up = threading.Event()
+
+    def ask() -> None:
+        while not is_up.is_set():
+            try:
+                answers.append(read(f"http://127.0.0.1:{free_port}/healthz"))
+            except urllib.error.HTTPError as error:
+                answers.append(error.code)
+            except OSError:
+                continue  # nobody listens yet
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    demo = app.build_demo(engine)
+    try:
+        app.launch(demo, port=free_port)
+    finally:
+        is_up.set()
+        asking.join()
+        demo.close()
+        gc.collect()
+    assert set(answers) == {b'{"status":"ok"}'}
+
+
+def test_healthz_of_a_page_mounted_in_another_server(engine: StyleEngine, free_port: int) -> None:
+    mounted = gr.mount_gradio_app(FastAPI(), app.build_demo(engine), "/magic", app_kwargs=app.APP_KWARGS)
+    server = uvicorn.Server(uvicorn.Config(mounted, port=free_port, log_level="warning"))
+    serving = threading.Thread(target=server.run)
+    serving.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert read(f"http://127.0.0.1:{free_port}/magic/healthz") == b'{"status":"ok"}'
+    finally:
+        server.should_exit = True
+        serving.join()
+        gc.collect()
 
 
 def test_a_grid_of_four_takes_one_inversion(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
