@@ -21,6 +21,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from gradio_client import Client, handle_file
+from gradio_client.client import Job
 from PIL import Image
 
 import app
@@ -115,6 +116,21 @@ def test_leaving_frees_the_bytes_and_the_files(
         time.sleep(0.1)
     assert engine.stats()["sessions"] == before
     assert not list(tmp_path.glob("session-*"))
+
+
+@pytest.mark.parametrize("leave", [lambda client, work: work.cancel(), lambda client, work: client.close()])
+def test_work_that_nobody_waits_for_makes_room_for_the_next(
+    connect: Callable[[], Client], pair: dict[str, Any], engine: StyleEngine, leave: Callable[[Client, Job], Any]
+) -> None:
+    calls = engine.stats()["unet_calls"]
+    client = connect()
+    work = client.submit(**pair, steps=100, api_name="/stylize")
+    deadline = time.monotonic() + 30
+    while engine.stats()["unet_calls"] == calls and time.monotonic() < deadline:
+        time.sleep(0.01)
+    leave(client, work)
+    assert stylize(connect(), pair)[1]["unet_calls"] == STEPS
+    assert engine.stats()["unet_calls"] - calls < 100
 
 
 def test_forget_frees_at_once_and_the_client_goes_on(connect: Callable[[], Client], pair: dict[str, Any]) -> None:

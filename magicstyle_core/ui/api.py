@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio import FileData
 
-from magicstyle_core import FusionSettings, InversionSettings
+from magicstyle_core import FusionSettings, InversionSettings, MagicStyleError
 from magicstyle_core.grid import sheet
 from magicstyle_core.metadata import read_png
 from magicstyle_core.settings import apply_preset
 from magicstyle_core.ui.grids import Images, fill, make_grid
 from magicstyle_core.ui.handlers import Studio, explained
 from magicstyle_core.ui.job import Job
+from magicstyle_core.ui.session import Session
 from magicstyle_core.ui.wiring import GRID, MODEL
 from magicstyle_core.ui.work import Update
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 DEFAULT_STEPS = InversionSettings().steps
 
@@ -32,12 +37,7 @@ class Api:
         """Invert an image ahead of time. Returns its steps and the UNet calls that it took, 0 when it was stored."""
         session = self.studio.session(request)
         work = self.studio.worker.invert(session, image["path"], steps, "invert")
-        while True:
-            try:
-                yield _progress(next(work))
-            except StopIteration as stop:
-                worked = stop.value
-                break
+        worked = yield from _while_wanted(session, work, _progress)
         inversion = worked.inversions[image["path"]]
         facts = {"steps": inversion.steps, "width": inversion.width, "height": inversion.height}
         yield {**facts, "unet_calls": worked.inversion_calls}
@@ -60,12 +60,7 @@ class Api:
         session = self.studio.session(request)
         job = self._job(content, [style, *(more_styles or [])], weights, strength, steps, preset, settings or {})
         work = self.studio.worker.run(session, job, live=False)
-        while True:
-            try:
-                yield None, _progress(next(work))
-            except StopIteration as stop:
-                result = stop.value
-                break
+        result = yield from _while_wanted(session, work, lambda update: (None, _progress(update)))
         entry = self.studio.shelf.add(session, job, result, private)
         facts = {
             "inversion_calls": result.inversion_calls,
@@ -94,14 +89,7 @@ class Api:
         grid = make_grid(x_name, x_values, y_name, y_values)
         images: Images = {}
         work = fill(self.studio.worker, session, grid, base, images)
-        while True:
-            try:
-                update = next(work)
-            except StopIteration as stop:
-                calls = stop.value
-                break
-            if update:
-                yield None, _progress(update)
+        calls = yield from _while_wanted(session, work, lambda update: (None, _progress(update)))
         path = session.new_file("grid", "png")
         sheet(grid, images).save(path)
         failed = [list(place) for place, image in images.items() if isinstance(image, Exception)]
@@ -151,6 +139,23 @@ def connect_api(studio: Studio) -> None:
     gr.api(explained(api.restore), api_name="restore", queue=False)
     gr.api(explained(api.forget), api_name="forget", queue=False)
     gr.api(explained(api.stats), api_name="stats", queue=False)
+
+
+def _while_wanted(
+    session: Session, work: Generator[Update | None, None, T], shown: Callable[[Update], S]
+) -> Generator[S, None, T]:
+    """Yields the progress as `shown`, and returns what the work returns; ends early when its client has left."""
+    with closing(work):
+        while session.is_open:
+            try:
+                update = next(work)
+            except StopIteration as stop:
+                if session.is_open:
+                    return stop.value
+                break
+            if update:
+                yield shown(update)
+    raise MagicStyleError("This client's pictures were forgotten while they were worked on; send them again.")
 
 
 def _progress(update: Update) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Worker:
     def _source(self, session: Session, path: str, depth: int, phase: str) -> Source:
         is_bundled = examples.FOLDER in Path(path).parents
         if not is_bundled:
-            session.uploads.add(path)
+            session.note_upload(path)
         owner = SHARED if is_bundled else session.key
         inversion = self.engine.known(path, InversionSettings(steps=depth), session=owner)
         if inversion is not None:

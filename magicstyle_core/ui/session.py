@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ class Session:
     stopped: int = 0  # the ticket that Stop took last
     wanted: dict[str, str | None] = field(default_factory=dict)  # slot of the page -> the image file it holds
     depths: dict[str, set[int]] = field(default_factory=dict)
-    uploads: set[str] = field(default_factory=set)  # image files of this visitor, deleted with the session
+    uploads: dict[str, int] = field(default_factory=dict)  # image files of this visitor, see note_upload
     history: deque[Entry] = field(default_factory=lambda: deque(maxlen=MAX_HISTORY))
     grid: FilledGrid | None = None  # the contact sheet on the page
     shown: Job | None = None  # the job of the picture on the page
@@ -68,8 +69,8 @@ class Session:
     brushed: Image.Image | None = None  # the painted mask
 
     def __post_init__(self) -> None:
-        self._is_open = True
-        self._lock = threading.Lock()  # guards `_is_open`
+        self.is_open = True
+        self._lock = threading.Lock()  # guards `is_open`
         self._files = itertools.count(1)
         self._numbers = itertools.count(1)
         self._frames: deque[Path] = deque()
@@ -82,14 +83,22 @@ class Session:
     def while_open(self, action: Callable[[], object]) -> None:
         """Run this unless the session is closed; it is not closed meanwhile."""
         with self._lock:
-            if self._is_open:
+            if self.is_open:
                 action()
 
     def close(self) -> None:
         """Whatever runs for this session ends at its next step, and nothing more is filed for it."""
         self.supersede()
         with self._lock:
-            self._is_open = False
+            self.is_open = False
+
+    def note_upload(self, image: str) -> None:
+        """An image file of this visitor: it is deleted with the session, unless it is written once more.
+
+        Gradio names uploads by their content, so another visitor's upload of the same picture is the same file.
+        """
+        with suppress(FileNotFoundError):
+            self.uploads[image] = Path(image).stat().st_mtime_ns
 
     def depth(self, images: list[str], steps: int) -> int:
         """Steps to invert `images` at, so that a render of `steps` reuses what is stored wherever it can."""
@@ -160,5 +169,7 @@ class Sessions:
             in_use = {image for other in self._sessions.values() for image in other.uploads}
         session.close()
         shutil.rmtree(session.folder, ignore_errors=True)
-        for image in session.uploads - in_use:
-            Path(image).unlink(missing_ok=True)
+        for image in session.uploads.keys() - in_use:
+            with suppress(FileNotFoundError):
+                if Path(image).stat().st_mtime_ns == session.uploads[image]:
+                    Path(image).unlink()
