@@ -54,9 +54,9 @@ def probed_xformers(device: torch.device, dtype: torch.dtype) -> Attend:
 
 def feature_fusion_attention(
     query: Tensor,
-    query_c: Tensor,
-    key_c: Tensor,
-    value_c: Tensor,
+    query_c: Tensor | None,
+    key_c: Tensor | None,
+    value_c: Tensor | None,
     key_s: Tensor,
     value_s: Tensor,
     *,
@@ -76,7 +76,9 @@ def feature_fusion_attention(
         joint:  one softmax over both key sets, the log-odds of strength added to the style's logits
 
     Args:
-        query, query_c, key_c, value_c: (batch, heads, tokens, dim).
+        query: (batch, heads, tokens, dim).
+        query_c: the same; None if structure is 0.
+        key_c, value_c: the same; None if the strength of a blend is 1, where the content's attention cancels out.
         key_s, value_s: (batch, heads, style_tokens, dim); several styles lie side by side.
         strength: a number, or (batch, 1, tokens, 1) to set it per query.
         structure: a number, or (batch, 1, 1, 1).
@@ -86,15 +88,20 @@ def feature_fusion_attention(
     Returns:
         (batch, heads, tokens, dim).
     """
-    query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
+    if query_c is not None:
+        query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
     scale = 1 / math.sqrt(query.shape[-1])
     if fusion == "joint":
+        assert key_c is not None
+        assert value_c is not None
         return _joint_attention(
             query * scale, key_c, value_c, key_s * temperature, value_s, strength, style_bias, attend
         )
     bias = None if style_bias is None else style_bias.to(query.dtype).expand(1, 1, query.shape[2], -1)
-    out_c = attend(query, key_c, value_c, None, scale)
     out_s = attend(query, key_s, value_s, bias, temperature * scale)
+    if key_c is None or value_c is None:
+        return out_s
+    out_c = attend(query, key_c, value_c, None, scale)
     return out_c + strength * (out_s - out_c)
 
 
@@ -191,6 +198,20 @@ def choose_layers(layers: Sequence[Layer], chosen: Sequence[str]) -> list[Layer]
     return [layer for layer in layers if layer.name in matched]
 
 
+class OneTokenAttention:
+    """Cross-attention to a prompt of one token: the softmax over a single key is 1, whatever the query."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        return attn.to_out[1](attn.to_out[0](attn.to_v(encoder_hidden_states)))  # (batch, 1, channels), for every token
+
+
 class _Record:
     """Keeps the layer's input, then does what the layer did before."""
 
@@ -242,17 +263,16 @@ class _Fuse:
 
         content = self.inputs.content[self.layer.name].to(hidden_states)  # (1, tokens, channels)
         styles = [features[self.layer.name].to(hidden_states) for features in self.inputs.styles]
-        tokens = content.shape[1]
-        references = torch.cat([content, *styles], dim=1)  # (1, tokens + style_tokens, channels)
-        key, value = heads(attn.to_k(references)), heads(attn.to_v(references))
+        style = torch.cat(styles, dim=1)  # (1, style_tokens, channels)
         strength = self.strength.to(hidden_states) if isinstance(self.strength, Tensor) else self.strength
+        style_alone = self.inputs.fusion == "blend" and isinstance(strength, float | int) and strength == 1
         fused = feature_fusion_attention(
             heads(attn.to_q(hidden_states)),
-            heads(attn.to_q(content)),
-            key[:, :, :tokens],
-            value[:, :, :tokens],
-            key[:, :, tokens:],
-            value[:, :, tokens:],
+            heads(attn.to_q(content)) if self.inputs.structure else None,
+            None if style_alone else heads(attn.to_k(content)),
+            None if style_alone else heads(attn.to_v(content)),
+            heads(attn.to_k(style)),
+            heads(attn.to_v(style)),
             strength=strength,
             structure=self.inputs.structure,
             temperature=self.inputs.temperature,

@@ -25,7 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from magicstyle_core.attention import Attend, probed_xformers, sdpa, self_attention_layers
+from magicstyle_core.attention import Attend, OneTokenAttention, probed_xformers, sdpa, self_attention_layers
 from magicstyle_core.errors import ModelError
 from magicstyle_core.schedule import to_noise_pred
 
@@ -65,6 +65,10 @@ class Backbone:
         self.vae = vae.requires_grad_(False).eval().to(device)
         self.vae.enable_tiling()  # in effect only above the VAE's own training size
         self.null_prompt = null_prompt  # (1, tokens, channels)
+        if null_prompt.shape[1] == 1:
+            for module_name, module in unet.named_modules():
+                if module_name.endswith(".attn2"):
+                    module.set_processor(OneTokenAttention())
         self.prediction_type = scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise ModelError(

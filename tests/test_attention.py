@@ -6,6 +6,7 @@ from diffusers import UNet2DConditionModel
 
 from magicstyle_core.attention import (
     FusionInputs,
+    OneTokenAttention,
     choose_layers,
     feature_fusion_attention,
     fusing,
@@ -60,6 +61,23 @@ def test_blend_is_the_formula() -> None:
         query, query_c, key_c, value_c, key_s, value_s, strength=1.2, structure=0.3, temperature=1.5
     )
     torch.testing.assert_close(out, out_c + 1.2 * (out_s - out_c))
+
+
+def test_what_cancels_out_may_be_left_out() -> None:
+    query, query_c, key_c, value_c = features(1, 2, 12, 8, count=4)
+    key_s, value_s = features(1, 2, 20, 8, count=2, seed=1)
+    whole = feature_fusion_attention(query, query_c, key_c, value_c, key_s, value_s, strength=1.0, structure=0.0)
+    short = feature_fusion_attention(query, None, None, None, key_s, value_s, strength=1.0, structure=0.0)
+    torch.testing.assert_close(short, whole)
+
+
+@torch.no_grad()
+def test_one_token_attention_is_cross_attention_to_one_token(unet: UNet2DConditionModel) -> None:
+    attn = unet.mid_block.attentions[0].transformer_blocks[0].attn2
+    hidden_states, prompt = features(1, 9, 64, count=1)[0], features(1, 1, 16, count=1, seed=1)[0]
+    expected = attn(hidden_states, encoder_hidden_states=prompt)  # (1, 9, 64)
+    found = OneTokenAttention()(attn, hidden_states, prompt)  # (1, 1, 64)
+    torch.testing.assert_close(found.expand_as(expected), expected)
 
 
 def test_style_bias_weighs_the_style_tokens() -> None:
