@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from magicstyle_core.attention import Features, FusionInputs, Layer, fusing
@@ -17,6 +18,8 @@ from magicstyle_core.schedule import move, predict_x0
 from magicstyle_core.settings import FusionSettings
 
 VARIATION = 0.4  # share of the start latent's norm that a seed replaces at strength 1
+PALETTE_BLUR = 3  # latents; a palette is the distribution of latents after a mean over this square
+PALETTE_FLOOR = 0.1  # of the mean variance, added to every direction: it limits the gain of faint colours
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ def render(
     After every move the content's own residual r = z_j* - move(z_i*, e_i*) is added, from stored latents
     alone. Without style every step therefore lands on the content's trajectory, for any subset of steps.
 
+    The palette is taken at both ends: the content's trajectory begins as that of the recoloured content, and the result
+    is recoloured once more, by what FFA has left over. Both go by `colour` and by strength up to 1.
+
     Args:
         features: gives the layer inputs of an inversion at a stored step.
         strength: settings.strength, or a map of it, (1, 1, latent_height, latent_width).
@@ -56,6 +62,9 @@ def render(
     device = backbone.device
     trajectory, noise = content.trajectory.to(device), content.noise.to(device)  # (T, channels, height, width)
     weights = [weight for _, weight in styles]
+    total = sum(weights)
+    colour = settings.colour * (strength.to(device).clamp(max=1) if isinstance(strength, Tensor) else min(strength, 1))
+    palettes = [(style.trajectory[:1].to(device), weight / total) for style, weight in styles]
     fused = [_is_fused(settings, strength, 1 - i / (content.steps - 1)) for i in indices]
     history = _history(content, styles, settings, layers, indices, strength, fused)
     done = next((n for n in range(len(indices), 0, -1) if history[n] in known), 0)
@@ -63,7 +72,11 @@ def render(
         latents = known[history[done]].to(device)
         yield RenderStep(done, len(indices), latents, latents, history[done], reused=True)
     else:
-        latents = _start(content, styles, settings, strength, indices[0], device)
+        alpha = backbone.alpha_cumprod(content.timesteps[indices[0]])
+        shift = palette_shift(trajectory[:1], palettes)  # (1, channels, height, width)
+        latents = trajectory[indices[0] : indices[0] + 1] + alpha.sqrt() * colour * shift
+        if settings.seed is not None:
+            latents = _varied(latents, settings.seed, strength)
     for n, i in enumerate(indices[done:], done):
         if fused[n]:
             inputs = FusionInputs(
@@ -90,6 +103,9 @@ def render(
         x0 = predict_x0(latents, noise_pred, alpha)
         residual = trajectory[j] - move(trajectory[i], noise[i], alpha, alpha_to)
         latents = move(latents, noise_pred, alpha, alpha_to) + residual
+        x0 = x0 + colour * palette_shift(x0, palettes)
+        if last:
+            latents = latents + colour * palette_shift(latents, palettes)
         if isinstance(strength, Tensor):  # convolutions carry style past the mask's edge; content stays there
             latents = torch.where(strength == 0, trajectory[j], latents)
         yield RenderStep(n + 1, len(indices), latents, x0, history[n + 1], reused=False)
@@ -132,31 +148,51 @@ def _history(
     return history
 
 
-def _start(
-    content: Inversion,
-    styles: Sequence[tuple[Inversion, float]],
-    settings: FusionSettings,
-    strength: float | Tensor,
-    index: int,
-    device: torch.device,
-) -> Tensor:
-    """The content's noise, moved toward the styles' channel statistics, varied by the seed."""
-    latents = content.trajectory[index : index + 1].to(device)  # (1, channels, height, width)
-    total = sum(weight for _, weight in styles)
-    coloured = sum(
-        adain(latents, style.trajectory[index : index + 1].to(device)) * (weight / total) for style, weight in styles
-    )
-    start = latents + settings.colour * strength * (coloured - latents)
-    if settings.seed is None:
-        return start
-    generator = torch.Generator().manual_seed(settings.seed)
-    fresh = torch.randn(latents.shape, generator=generator).to(device)
-    share = VARIATION * torch.as_tensor(strength, device=device).clamp(max=1)
-    return (1 - share**2).sqrt() * start + share * fresh
+def _varied(latents: Tensor, seed: int, strength: float | Tensor) -> Tensor:
+    """A share of the start latents replaced by fresh noise."""
+    fresh = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents.device)
+    share = VARIATION * torch.as_tensor(strength, device=latents.device).clamp(max=1)
+    return (1 - share**2).sqrt() * latents + share * fresh
 
 
-def adain(latents: Tensor, reference: Tensor) -> Tensor:
-    """`latents` with the mean and deviation per channel of `reference` (Huang & Belongie, arXiv 1703.06868)."""
-    dims = (2, 3)
-    normalised = (latents - latents.mean(dims, keepdim=True)) / latents.std(dims, keepdim=True)
-    return normalised * reference.std(dims, keepdim=True) + reference.mean(dims, keepdim=True)
+def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """What has to be added to clean latents (1, channels, height, width) for them to take the palettes.
+
+    The distribution of the smoothed latents is mapped onto that of each palette's by the linear Monge-Kantorovich
+    map (Pitié & Kokaram, The Linear Monge-Kantorovitch Linear Colour Mapping, 2007), detail stays as it is:
+
+        shift = sum of weight * ((M - 1) (x - mean) + mean_s - mean),  x the smoothed latents,
+        M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2,  A and B the covariances of x and of the palette.
+
+    Args:
+        palettes: clean latents (1, channels, any height, any width) and weights that sum to 1.
+    """
+    smooth = _smoothed(latents)
+    mean, covariance = _statistics(smooth)
+    root, inverse_root = _matrix_power(covariance, 0.5), _matrix_power(covariance, -0.5)
+    shift = torch.zeros_like(latents)
+    for palette, weight in palettes:
+        mean_s, covariance_s = _statistics(_smoothed(palette))
+        transport = inverse_root @ _matrix_power(root @ covariance_s @ root, 0.5) @ inverse_root  # (channels, channels)
+        gain = (transport - torch.eye(len(transport))).to(latents)
+        offset = (mean_s - mean).to(latents).view(1, -1, 1, 1)
+        centred = smooth - mean.to(latents).view(1, -1, 1, 1)
+        shift = shift + weight * (torch.einsum("dc,bchw->bdhw", gain, centred) + offset)
+    return shift
+
+
+def _smoothed(latents: Tensor) -> Tensor:
+    return F.avg_pool2d(latents, PALETTE_BLUR, 1, PALETTE_BLUR // 2, count_include_pad=False)
+
+
+def _statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (channels,) and covariance (channels, channels) over all positions, in double precision on the CPU."""
+    positions = latents[0].flatten(1).cpu().double()  # (channels, positions)
+    covariance = torch.cov(positions, correction=0)
+    floor = PALETTE_FLOOR * covariance.diagonal().mean() + 1e-6
+    return positions.mean(1), covariance + floor * torch.eye(len(covariance))
+
+
+def _matrix_power(symmetric: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(symmetric)
+    return (vectors * values.clamp(min=1e-12) ** exponent) @ vectors.T

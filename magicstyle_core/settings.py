@@ -45,7 +45,7 @@ class FusionSettings:
 
     strength: float = 1.0  # 0 = the content image, 1 = the style's attention, above = extrapolated
     structure: float = 0.1  # share of the content's own query in the attention, 0 to 1
-    colour: float = 1.0  # how far the start latent takes the style's channel statistics, 0 to 1
+    colour: float = 1.0  # how far the picture takes the style's palette, 0 to 1
     temperature: float = 1.8  # factor on the style's attention logits; higher picks fewer, closer patches
     fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
     layers: tuple[str, ...] = ("all",)  # "all", "up", "texture", "up.texture", a layer's label or name

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC, UNet2DConditionModel
+from skimage.color import deltaE_ciede94, rgb2lab
 
 from magicstyle_core.attention import FusionInputs, fusing, recording, self_attention_layers
 from magicstyle_core.backbone import Backbone
@@ -66,17 +67,18 @@ def test_pool_is_rendered_by_seed_and_styles_cover_every_picture() -> None:
     assert (changed > 1).all()
 
 
-def test_target_goes_from_content_to_the_style_and_on_to_its_statistics() -> None:
-    content, stylised, style = torch.randn(3, 16, 12, 12)
-    style = 2 * style + 1
-    assert torch.equal(train.wanted(content, stylised, style, 0.0), content)
-    at_half, at_one = (train.wanted(content, stylised, style, strength) for strength in (0.5, 1.0))
-    torch.testing.assert_close(at_half, (content + at_one) / 2)
-    distance = [
-        (train.wanted(content, stylised, style, strength).std((1, 2)) - style.std((1, 2))).abs().mean().item()
-        for strength in (1.0, 1.25, 1.5)
-    ]
-    assert distance == sorted(distance, reverse=True)
+def test_colour_difference_is_cie94() -> None:
+    first, second = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3)).astype(np.uint8)
+    expected = deltaE_ciede94(rgb2lab(second), rgb2lab(first))
+    found = train.colour_difference(train.to_tensor(first), train.to_tensor(second))  # (2, 16, 16)
+    np.testing.assert_allclose(found.numpy(), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_colour_difference_has_a_gradient_at_grey(value: float) -> None:
+    grey = torch.full((1, 3, 4, 4), value, requires_grad=True)
+    train.colour_difference(grey + 0.1, grey.detach()).mean().backward()
+    assert grey.grad.isfinite().all()
 
 
 def test_examples_are_crops_with_sliders_in_range() -> None:
@@ -86,6 +88,8 @@ def test_examples_are_crops_with_sliders_in_range() -> None:
     assert examples.strength.shape == examples.structure.shape == (40, 1, 1, 1)
     assert 0 <= examples.strength.min() < 1 < examples.strength.max() <= 1.5
     kept = (examples.content == examples.target).all(dim=(1, 2, 3))
+    assert torch.equal(examples.recoloured[kept], examples.content[kept])
+    assert not torch.equal(examples.recoloured, examples.content)
     assert 1 / 14 < kept.float().mean() < 1 / 2  # strength 0, or a picture that is its own style
 
 

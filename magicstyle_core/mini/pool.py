@@ -3,9 +3,8 @@
     python -m magicstyle_core.mini.pool --pool POOL --blocks 500 [--worker 0 --workers 2]
 
 A block is four pictures and two styles, each style drawn on all four. So every ordered pair of its pictures is
-an example whose truth is known: content, style image, and the style drawn on the content. Every picture is there in
-five versions: plain, in the colours of each style, and drawn in each style. One file per block, so rendering goes on
-where it stopped, and workers share a pool without talking to each other.
+an example whose truth is known: content, style image, and the style drawn on the content. One file per block, so
+rendering goes on where it stopped, and workers share a pool without talking to each other.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from magicstyle_core.mini.natural import Array, natural, photograph, to_uint8
+from magicstyle_core.mini.natural import Array, natural, photograph
 from magicstyle_core.mini.portraits import portrait
 from magicstyle_core.mini.styles import sample_style
 
 SIZE = 256
 PICTURES = 4  # per block
 STYLES = 2  # per block
-VERSIONS = 1 + 2 * STYLES  # of a picture: plain, coloured by each style, drawn by each style
+VERSIONS = 1 + STYLES  # of a picture: plain, and drawn in each style
 PORTRAITS = 0.4  # share of portraits among the pictures; the rest are natural scenes
 DEGRADED = 0.5  # share of pictures as a camera would have kept them
 
@@ -38,8 +37,7 @@ def render_block(seed: int, block: int) -> Array:
         plain = draw(picture_seed, SIZE)
         if rng.random() < DEGRADED:
             plain = photograph(plain, picture_seed)
-        coloured = [to_uint8(style.coloured(plain)) for style in styles]
-        rows.append([plain, *coloured, *(style(plain, picture_seed) for style in styles)])
+        rows.append([plain, *(style(plain, picture_seed) for style in styles)])
     return np.array(rows)
 
 

@@ -34,10 +34,10 @@ from diffusers.models.autoencoders.autoencoder_dc import ResBlock
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from magicstyle_core.attention import feature_fusion_attention
+from magicstyle_core.attention import OneTokenAttention, feature_fusion_attention
 from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, build_autoencoder
-from magicstyle_core.mini.pool import PICTURES, STYLES, VERSIONS, load_pool
-from magicstyle_core.rendering import adain
+from magicstyle_core.mini.pool import PICTURES, VERSIONS, load_pool
+from magicstyle_core.rendering import palette_shift
 
 WIDTHS = (64, 128, 192)
 PROMPT_DIM = 32
@@ -45,10 +45,10 @@ SAVE_EVERY = 180.0  # seconds between checkpoints
 WARM_UP = 100  # steps
 HELD_OUT = 4  # blocks of the pool that no step sees
 NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little left to teach
+JUST_VISIBLE = 0.5  # the same for the colour difference
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
 REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
-UNFINISHED_ABOVE = 0.5  # fraction of the noise schedule from which a target's input may still be all content
-MATCHED = 0.4  # share of the style picture's channel statistics that a target takes at strength 1
+UNFINISHED = (0.5, 0.8)  # of the noise schedule: below, a target's input is the target; above, maybe all content
 CROPS = ((16, 5), (24, 3))  # latents per side and examples per batch: small crops first, larger ones at the end
 LARGE_CROPS_FROM = 0.85  # fraction of the time
 
@@ -127,7 +127,8 @@ def to_tensor(images: np.ndarray) -> Tensor:
 def train_autoencoder(
     pool_folder: Path, folder: Path, *, decoder_only: bool, minutes: float, device: str, seed: int
 ) -> None:
-    """Pixels to latents and back; the loss is the mean PSNR, so that coarse drawings do not outweigh photographs.
+    """Pixels to latents and back; the loss is the mean of two logarithms, of the square error (that is the PSNR) and of
+    the colour difference that people see, so that coarse drawings do not outweigh photographs.
 
     With `decoder_only` the finished autoencoder's decoder learns on, while the UNet may already use its latents.
     """
@@ -152,7 +153,9 @@ def train_autoencoder(
         pixels = to_tensor(pixel_crops(pool, rng, count, size)).to(device, memory_format=torch.channels_last)
         latents = vae.encode(pixels).latent  # (count, 16, size / 8, size / 8)
         decoded = vae.decode(latents + LATENT_NOISE * torch.randn_like(latents)).sample
-        loss = (decoded - pixels).square().mean((1, 2, 3)).add(NEARLY_PERFECT).log().mean()
+        square_error = (decoded - pixels).square().mean((1, 2, 3))  # (count,)
+        difference = colour_difference(decoded, pixels).mean((1, 2))  # (count,)
+        loss = ((square_error + NEARLY_PERFECT).log() + difference.add(JUST_VISIBLE).log()).mean()
         run.update(loss)
         mean_loss, seen = 0.98 * mean_loss + 0.02 * loss.item(), seen + count
         if run.step % 200 == 0:
@@ -172,6 +175,33 @@ def train_autoencoder(
             std = run.average.encode(held_out).latent.std().item()
         run.average.register_to_config(scaling_factor=1 / std)
     run.average.save_pretrained(folder / "vae")
+
+
+def colour_difference(first: Tensor, second: Tensor) -> Tensor:
+    """CIE94 of two batches (batch, 3, height, width) in [-1, 1], the second the reference: (batch, height, width)."""
+    lab_1, lab_2 = lab(first), lab(second)
+    chroma_1, chroma_2 = ((x[:, 1:].square().sum(1) + 1e-4).sqrt() for x in (lab_1, lab_2))
+    lightness, chroma = lab_1[:, 0] - lab_2[:, 0], chroma_1 - chroma_2
+    hue_squared = (lab_1[:, 1:] - lab_2[:, 1:]).square().sum(1) - chroma.square()
+    squared = (
+        lightness.square()
+        + (chroma / (1 + 0.045 * chroma_2)).square()
+        + hue_squared.clamp(min=0) / (1 + 0.015 * chroma_2).square()
+    )
+    return (squared + 1e-2).sqrt()
+
+
+def lab(images: Tensor) -> Tensor:
+    """(batch, 3, height, width), sRGB in [-1, 1] to CIELAB under D65."""
+    encoded = (images.clamp(-1, 1) + 1) / 2
+    linear = torch.where(encoded > 0.04045, ((encoded + 0.055) / 1.055) ** 2.4, encoded / 12.92)
+    to_xyz = images.new_tensor(
+        [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+    )
+    white = images.new_tensor([0.95047, 1.0, 1.08883])
+    ratio = torch.einsum("ij,bjhw->bihw", to_xyz / white[:, None], linear)
+    x, y, z = torch.where(ratio > 0.008856, ratio.clamp(min=0.008856) ** (1 / 3), 7.787 * ratio + 16 / 116).unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
 def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
@@ -209,8 +239,8 @@ def build_unet() -> UNet2DConditionModel:
         out_channels=LATENT_CHANNELS,
         block_out_channels=WIDTHS,
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * len(WIDTHS),
-        up_block_types=("CrossAttnUpBlock2D",) * len(WIDTHS),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=PROMPT_DIM,
         attention_head_dim=tuple(width // 64 for width in WIDTHS),  # diffusers reads this as the number of heads
         norm_num_groups=16,
@@ -277,12 +307,15 @@ class Examples:
     content: Tensor
     style: Tensor
     target: Tensor
+    recoloured: Tensor  # the content in the style picture's palette, as a render begins
     strength: Tensor  # (examples, 1, 1, 1)
     structure: Tensor  # (examples, 1, 1, 1)
 
 
 def draw_examples(latents: Tensor, rng: np.random.Generator, count: int, size: int) -> Examples:
     """Crops of a content picture, of another picture in a style, and of what FFA should make of the two.
+
+    At structure 0 that is the style drawn on the content, at 1 the content in the style's palette.
 
     One example in seven shows two crops of one picture, and its target is the content: a picture is its own style.
     """
@@ -292,29 +325,20 @@ def draw_examples(latents: Tensor, rng: np.random.Generator, count: int, size: i
         picture, other = rng.choice(PICTURES, 2, replace=False)
         strength, structure = draw_strength(rng), rng.random()
         if rng.random() < 1 / 7:
-            content = target = style = block[picture, rng.integers(VERSIONS)]
+            content = target = style = recoloured = block[picture, rng.integers(VERSIONS)]
         else:
-            number = rng.integers(1, 1 + STYLES)
-            content, style = block[picture, 0], block[other, number + STYLES]
-            coloured, painted = block[picture, number], block[picture, number + STYLES]
-            target = wanted(content, painted + structure * (coloured - painted), style, strength)
+            number = rng.integers(1, VERSIONS)
+            content, style, painted = block[picture, 0], block[other, number], block[picture, number]
+            in_palette = content + palette_shift(content[None], [(style[None], 1.0)])[0]
+            recoloured = content + min(strength, 1) * (in_palette - content)
+            target = content + strength * (painted + structure * (in_palette - painted) - content)
         row, column, style_row, style_column = rng.integers(0, block.shape[-1] - size + 1, 4)
         window = (slice(None), slice(row, row + size), slice(column, column + size))
         style_window = (slice(None), slice(style_row, style_row + size), slice(style_column, style_column + size))
-        drawn.append((content[window], style[style_window], target[window], strength, structure))
-    contents, styles, targets, strengths, structures = zip(*drawn, strict=True)
+        drawn.append((content[window], style[style_window], target[window], recoloured[window], strength, structure))
+    *pictures, strengths, structures = zip(*drawn, strict=True)
     sliders = (torch.tensor(values).float().view(-1, 1, 1, 1) for values in (strengths, structures))
-    return Examples(torch.stack(contents), torch.stack(styles), torch.stack(targets), *sliders)
-
-
-def wanted(content: Tensor, stylised: Tensor, style: Tensor, strength: float) -> Tensor:
-    """The latents (16, height, width) that a render of that strength should end at.
-
-    Up to 1 the way leads straight from the content to the stylised picture, with a part of the style picture's own
-    channel statistics; past 1 it goes on toward those.
-    """
-    matched = adain(stylised[None], style[None])[0] - stylised
-    return content + min(strength, 1) * (stylised + MATCHED * matched - content) + max(strength - 1, 0) * matched
+    return Examples(*(torch.stack(latents) for latents in pictures), *sliders)
 
 
 def draw_strength(rng: np.random.Generator) -> float:
@@ -336,9 +360,10 @@ def fusion_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss of the target rows and of the reference rows, mean square errors of v.
 
-    A render begins at the content's own noise with the content still in it, and follows the content's trajectory until
-    the model pulls it away. So five in six targets share the content's noise, and the clean latents that are noised lie
-    between target and content: at the content when the timestep is noisy, ever nearer to the target as it clears.
+    A render begins at the content's own noise, with the content in the style's palette still in it. So five in six
+    targets share the content's noise, and at noisy timesteps the clean latents that are noised lie between target and
+    recoloured content. At clearer ones they are the target: there this is plain diffusion of the target, given content
+    and style, and texture can grow out of the noise.
     """
     count, device = len(examples.content), examples.content.device
     timesteps = torch.randint(0, len(alphas_cumprod), (count,), device=device)
@@ -347,9 +372,10 @@ def fusion_loss(
     noise_c, noise_s, noise_t = torch.randn(3, *examples.content.shape, device=device)
     shared = torch.from_numpy(rng.random((count, 1, 1, 1)) < 5 / 6).to(device)
     noise_t = torch.where(shared, noise_c, noise_t)
-    unfinished = (timesteps / len(alphas_cumprod) / UNFINISHED_ABOVE).clamp(max=1).view(-1, 1, 1, 1)
+    low, high = UNFINISHED
+    unfinished = ((timesteps / len(alphas_cumprod) - low) / (high - low)).clamp(0, 1).view(-1, 1, 1, 1)
     unfinished = unfinished * torch.from_numpy(rng.random((count, 1, 1, 1))).float().sqrt().to(device)
-    begun = examples.target + unfinished * (examples.content - examples.target)
+    begun = examples.target + unfinished * (examples.recoloured - examples.target)
 
     clean = torch.cat([examples.content, examples.style, examples.target])  # (rows, 16, size, size)
     noisy = torch.cat(
@@ -364,7 +390,7 @@ def fusion_loss(
     attention.state = FusionState(
         strength=examples.strength,
         structure=examples.structure,
-        temperature=rng.uniform(1.0, 1.4),
+        temperature=rng.uniform(1.0, 1.6),
     )
     null_prompt = torch.zeros(3 * count, 1, PROMPT_DIM, device=device)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
@@ -387,8 +413,10 @@ def train_unet(
     rng = run.generator(seed)
     attention = TrainingAttention()
     for name, module in unet.named_modules():
-        if name.endswith("attn1"):
-            module.processor = attention
+        if name.endswith(".attn1"):
+            module.set_processor(attention)
+        elif name.endswith(".attn2"):
+            module.set_processor(OneTokenAttention())
     losses, seen, start = torch.zeros(2), 0, time.monotonic()
     while run.fraction < 1:
         size, count = CROPS[run.fraction > LARGE_CROPS_FROM]

@@ -17,7 +17,7 @@ from torch import Tensor
 from magicstyle_core import FusionSettings, Inversion
 from magicstyle_core.attention import feature_fusion_attention, sdpa
 from magicstyle_core.backbone import Backbone
-from magicstyle_core.rendering import adain
+from magicstyle_core.rendering import palette_shift
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
 
 Projections = tuple[Tensor, Tensor, Tensor]  # query, key, value: (batch, heads, tokens, dim)
@@ -29,6 +29,13 @@ def _projections(attn: Attention, hidden_states: Tensor) -> Projections:
         for project in (attn.to_q, attn.to_k, attn.to_v)
     )
     return query, key, value
+
+
+def _adain(latents: Tensor, reference: Tensor) -> Tensor:
+    """`latents` with the mean and deviation per channel of `reference` (Huang & Belongie, arXiv 1703.06868)."""
+    dims = (2, 3)
+    normalised = (latents - latents.mean(dims, keepdim=True)) / latents.std(dims, keepdim=True)
+    return normalised * reference.std(dims, keepdim=True) + reference.mean(dims, keepdim=True)
 
 
 def _output(attn: Attention, attended: Tensor) -> Tensor:
@@ -93,7 +100,7 @@ class PlainRecipe:
         latents_c, kept_c = self._invert(content)
         latents_s, kept_s = self._invert(style)
         self.nbytes = sum(tensor.nbytes for steps in kept_c.values() for step in steps for tensor in step)
-        latents = latents_c + self.settings.colour * (adain(latents_c, latents_s) - latents_c)
+        latents = latents_c + self.settings.colour * (_adain(latents_c, latents_s) - latents_c)
         for i in reversed(range(len(self.timesteps))):
             processors = {name: _Substitute(kept_c[name][i], kept_s[name][i], self.settings) for name in kept_c}
             with _self_attention(self.backbone, processors):
@@ -154,9 +161,9 @@ def three_branches(backbone: Backbone, content: Inversion, style: Inversion, set
     trajectory, trajectory_s, noise = (
         tensor.to(device) for tensor in (content.trajectory, style.trajectory, content.noise)
     )
-    latents = trajectory[-1:] + settings.colour * settings.strength * (
-        adain(trajectory[-1:], trajectory_s[-1:]) - trajectory[-1:]
-    )
+    colour, palettes = settings.colour * min(settings.strength, 1), [(trajectory_s[:1], 1.0)]
+    alpha = backbone.alpha_cumprod(content.timesteps[-1])
+    latents = trajectory[-1:] + alpha.sqrt() * colour * palette_shift(trajectory[:1], palettes)
     null_prompt = backbone.null_prompt.to(device, dtype).expand(3, -1, -1)
     with _self_attention(backbone, {layer.name: _ThreeRows(settings) for layer in backbone.layers}):
         for i in reversed(range(content.steps)):
@@ -170,4 +177,4 @@ def three_branches(backbone: Backbone, content: Inversion, style: Inversion, set
             noise_pred = to_noise_pred(output, latents, alpha, backbone.prediction_type)
             residual = trajectory[max(i - 1, 0)] - move(trajectory[i], noise[i], alpha, alpha_to)
             latents = move(latents, noise_pred, alpha, alpha_to) + residual
-    return backbone.decode(latents)
+    return backbone.decode(latents + colour * palette_shift(latents, palettes))
