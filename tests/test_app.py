@@ -118,7 +118,9 @@ def test_leaving_frees_the_bytes_and_the_files(
     assert not list(tmp_path.glob("session-*"))
 
 
-@pytest.mark.parametrize("leave", [lambda client, work: work.cancel(), lambda client, work: client.close()])
+@pytest.mark.parametrize(
+    "leave", [lambda client, work: work.cancel(), lambda client, work: client.predict(api_name="/forget")]
+)
 def test_work_that_nobody_waits_for_makes_room_for_the_next(
     connect: Callable[[], Client], pair: dict[str, Any], engine: StyleEngine, leave: Callable[[Client, Job], Any]
 ) -> None:
