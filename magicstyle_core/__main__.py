@@ -16,7 +16,9 @@ from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.metadata import write_png
 from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings, apply_preset, default_preset
 
-FUSION_OPTIONS = ("strength", "structure", "colour", "temperature", "fusion", "layers", "start", "end", "seed")
+FUSION_OPTIONS = (
+    "strength", "structure", "colour", "texture", "temperature", "fusion", "layers", "start", "end", "seed",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     stylize.add_argument("--strength", type=float, help="0 to 1.5; higher: more of the style")
     stylize.add_argument("--structure", type=float, help="0 to 1; higher: more of the content's own layout")
     stylize.add_argument("--colour", type=float, help="0 to 1; higher: more of the style's colours")
+    stylize.add_argument("--texture", type=float, help="0 to 1; higher: more of the style's grain in flat places")
     stylize.add_argument("--temperature", type=float, help="0.1 to 5; higher: crisper strokes")
     stylize.add_argument("--fusion", choices=("blend", "joint"))
     stylize.add_argument("--layers", nargs="+", metavar="NAME", help="layers where FFA applies; see 'info'")

@@ -19,6 +19,7 @@ from magicstyle_core.settings import FusionSettings
 
 VARIATION = 0.4  # share of the start latent's norm that a seed replaces at strength 1
 PALETTE_BLUR = 3  # latents; a palette is the distribution of latents after a mean over this square
+GRAIN_BLUR = 5  # latents; grain is what differs from the mean over this square
 PALETTE_FLOOR = 0.1  # of the mean variance, added to every direction: it limits the gain of faint colours
 
 
@@ -51,8 +52,8 @@ def render(
     After every move the content's own residual r = z_j* - move(z_i*, e_i*) is added, from stored latents
     alone. Without style every step therefore lands on the content's trajectory, for any subset of steps.
 
-    The palette is taken at both ends: the content's trajectory begins as that of the recoloured content, and the result
-    is recoloured once more, by what FFA has left over. Both go by `colour` and by strength up to 1.
+    The palette is taken at both ends: the render begins as if the content were recoloured already, and the result is
+    recoloured once more, by what FFA has left over. Both go by `colour` and by strength up to 1.
 
     Args:
         features: gives the layer inputs of an inversion at a stored step.
@@ -62,9 +63,8 @@ def render(
     device = backbone.device
     trajectory, noise = content.trajectory.to(device), content.noise.to(device)  # (T, channels, height, width)
     weights = [weight for _, weight in styles]
-    total = sum(weights)
-    colour = settings.colour * (strength.to(device).clamp(max=1) if isinstance(strength, Tensor) else min(strength, 1))
-    palettes = [(style.trajectory[:1].to(device), weight / total) for style, weight in styles]
+    palettes = [(style.trajectory[:1].to(device), weight / sum(weights)) for style, weight in styles]
+    colour = settings.colour * _at_most_one(strength, device)
     fused = [_is_fused(settings, strength, 1 - i / (content.steps - 1)) for i in indices]
     history = _history(content, styles, settings, layers, indices, strength, fused)
     done = next((n for n in range(len(indices), 0, -1) if history[n] in known), 0)
@@ -72,11 +72,7 @@ def render(
         latents = known[history[done]].to(device)
         yield RenderStep(done, len(indices), latents, latents, history[done], reused=True)
     else:
-        alpha = backbone.alpha_cumprod(content.timesteps[indices[0]])
-        shift = palette_shift(trajectory[:1], palettes)  # (1, channels, height, width)
-        latents = trajectory[indices[0] : indices[0] + 1] + alpha.sqrt() * colour * shift
-        if settings.seed is not None:
-            latents = _varied(latents, settings.seed, strength)
+        latents = start_latents(backbone, content, styles, settings, strength, indices[0])
     for n, i in enumerate(indices[done:], done):
         if fused[n]:
             inputs = FusionInputs(
@@ -132,12 +128,12 @@ def _history(
     amount = strength.cpu().numpy().tobytes() if isinstance(strength, Tensor) else strength
     references = [(style.key, weight) for style, weight in styles]
     fusion = (amount, references, settings.structure, settings.temperature, settings.fusion, [y.name for y in layers])
-    recoloured = settings.colour > 0 and amount != 0
+    restyled = amount != 0 and (settings.colour > 0 or settings.texture > 0)
     varied = settings.seed is not None and amount != 0
     start = (
         content.session,
         content.key,
-        (settings.colour, amount, references) if recoloured else None,
+        (settings.colour, settings.texture, amount, references) if restyled else None,
         (settings.seed, amount) if varied else None,
     )
     digest = hashlib.sha256(repr(start).encode())
@@ -148,11 +144,66 @@ def _history(
     return history
 
 
-def _varied(latents: Tensor, seed: int, strength: float | Tensor) -> Tensor:
-    """A share of the start latents replaced by fresh noise."""
-    fresh = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents.device)
-    share = VARIATION * torch.as_tensor(strength, device=latents.device).clamp(max=1)
-    return (1 - share**2).sqrt() * latents + share * fresh
+def start_latents(
+    backbone: Backbone,
+    content: Inversion,
+    styles: Sequence[tuple[Inversion, float]],
+    settings: FusionSettings,
+    strength: float | Tensor,
+    index: int,
+) -> Tensor:
+    """What a render begins at: (1, channels, height, width).
+
+    The content's latents at that stored step, moved as its trajectory would move if the content had the styles'
+    palette, with as much grain in the noise as the styles' noise has; a seed replaces a share by fresh noise.
+    """
+    device = backbone.device
+    amount = _at_most_one(strength, device)
+    latents = content.trajectory[index : index + 1].to(device)  # (1, channels, height, width)
+    total = sum(weight for _, weight in styles)
+    palettes = [(style.trajectory[:1].to(device), weight / total) for style, weight in styles]
+    grains = [(style.trajectory[index : index + 1].to(device), weight / total) for style, weight in styles]
+    gain = grain_gain(latents, grains) ** (settings.texture * amount)  # (1, channels, height, width)
+    alpha = backbone.alpha_cumprod(content.timesteps[index])
+    shift = alpha.sqrt() * settings.colour * amount * palette_shift(content.trajectory[:1].to(device), palettes)
+    latents = latents + (gain - 1) * _grain(latents) + shift
+    if settings.seed is None:
+        return latents
+    fresh = torch.randn(latents.shape, generator=torch.Generator().manual_seed(settings.seed)).to(device)
+    share = VARIATION * amount
+    return (1 - share**2) ** 0.5 * latents + share * fresh
+
+
+def _at_most_one(strength: float | Tensor, device: torch.device) -> float | Tensor:
+    return strength.to(device).clamp(max=1) if isinstance(strength, Tensor) else min(strength, 1.0)
+
+
+def grain_gain(latents: Tensor, references: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """The factor on the grain of latents (1, channels, height, width) that gives it the references' local energy.
+
+    Where AdaIN (Huang & Belongie, arXiv 1703.06868) scales a whole channel by one ratio of deviations, this maps the
+    distribution of the local deviations: flat places get the grain of the style's flat places, outlines keep their
+    rank. `references` are latents (1, channels, any height, any width) and weights that sum to 1; the result has the
+    shape of `latents`.
+    """
+    energy = _local_energy(latents)
+    ranks = energy.flatten(2).argsort(-1).argsort(-1)  # (1, channels, positions)
+    log_gain = torch.zeros_like(latents)
+    for reference, weight in references:
+        ordered = _local_energy(reference).flatten(2).sort(-1).values  # (1, channels, reference positions)
+        quantiles = F.interpolate(ordered, energy[0, 0].numel(), mode="linear", align_corners=True)
+        wanted = quantiles.gather(-1, ranks).view_as(energy)
+        log_gain = log_gain + weight * (wanted / energy).log()
+    return log_gain.exp()
+
+
+def _grain(latents: Tensor) -> Tensor:
+    return latents - _smoothed(latents, GRAIN_BLUR)
+
+
+def _local_energy(latents: Tensor) -> Tensor:
+    """Deviation around every position, per channel; never 0."""
+    return (_smoothed(_grain(latents).square(), GRAIN_BLUR) + 1e-4).sqrt()
 
 
 def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> Tensor:
@@ -167,12 +218,12 @@ def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> 
     Args:
         palettes: clean latents (1, channels, any height, any width) and weights that sum to 1.
     """
-    smooth = _smoothed(latents)
+    smooth = _smoothed(latents, PALETTE_BLUR)
     mean, covariance = _statistics(smooth)
     root, inverse_root = _matrix_power(covariance, 0.5), _matrix_power(covariance, -0.5)
     shift = torch.zeros_like(latents)
     for palette, weight in palettes:
-        mean_s, covariance_s = _statistics(_smoothed(palette))
+        mean_s, covariance_s = _statistics(_smoothed(palette, PALETTE_BLUR))
         transport = inverse_root @ _matrix_power(root @ covariance_s @ root, 0.5) @ inverse_root  # (channels, channels)
         gain = (transport - torch.eye(len(transport))).to(latents)
         offset = (mean_s - mean).to(latents).view(1, -1, 1, 1)
@@ -181,8 +232,8 @@ def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> 
     return shift
 
 
-def _smoothed(latents: Tensor) -> Tensor:
-    return F.avg_pool2d(latents, PALETTE_BLUR, 1, PALETTE_BLUR // 2, count_include_pad=False)
+def _smoothed(latents: Tensor, size: int) -> Tensor:
+    return F.avg_pool2d(latents, size, 1, size // 2, count_include_pad=False)
 
 
 def _statistics(latents: Tensor) -> tuple[Tensor, Tensor]:

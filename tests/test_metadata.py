@@ -22,6 +22,7 @@ OTHER: dict[str, Any] = dict(
     strength=0.123456789,
     structure=1 / 3,
     colour=0.1,
+    texture=0.7,
     temperature=2.5,
     fusion="joint",
     layers=("up_blocks.2", "down_blocks.0.attentions.1"),

@@ -14,6 +14,7 @@ RANGES = {
     "strength": (0, MAX_STRENGTH),
     "structure": (0, 1),
     "colour": (0, 1),
+    "texture": (0, 1),
     "temperature": (0.1, 5),
     "start": (0, 1),
     "end": (0, 1),

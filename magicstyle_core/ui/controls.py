@@ -30,13 +30,16 @@ MAIN_SLIDERS = (
     SliderSpec("strength", "Style strength", 0, MAX_STRENGTH, 0.05, "Higher: more of the style, less of the person."),
     SliderSpec("structure", "Structure", 0, 1, 0.05, "Higher: shapes stay closer to the photograph."),
     SliderSpec("colour", "Colour", 0, 1, 0.05, "Higher: colours come closer to the style's."),
+    SliderSpec("texture", "Texture", 0, 1, 0.05, "Higher: flat places take on the style's grain."),
 )
 ADVANCED_SLIDERS = (
     SliderSpec("temperature", "Sharpness", 0.5, 3, 0.1, "Higher: fewer, better matching patches of the style."),
     SliderSpec("start", "Start", 0, 1, 0.05, "Later: the style leaves large shapes and colours alone."),
     SliderSpec("end", "End", 0, 1, 0.05, "Earlier: the style leaves fine detail alone."),
 )
-NAMES = ("strength", "structure", "colour", "temperature", "start", "end", "fusion", "layers", "seed", "outside")
+NAMES = (
+    "strength", "structure", "colour", "texture", "temperature", "start", "end", "fusion", "layers", "seed", "outside",
+)  # fmt: skip
 
 
 def to_settings(values: Mapping[str, Any], chooser: LayerChooser) -> FusionSettings:

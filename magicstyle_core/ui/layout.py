@@ -28,6 +28,7 @@ GRID_NAMES = {
     "Style strength": "strength",
     "Structure": "structure",
     "Colour": "colour",
+    "Texture": "texture",
     "Sharpness": "temperature",
     "Start": "start",
     "End": "end",

@@ -17,7 +17,7 @@ from torch import Tensor
 from magicstyle_core import FusionSettings, Inversion
 from magicstyle_core.attention import feature_fusion_attention, sdpa
 from magicstyle_core.backbone import Backbone
-from magicstyle_core.rendering import palette_shift
+from magicstyle_core.rendering import palette_shift, start_latents
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
 
 Projections = tuple[Tensor, Tensor, Tensor]  # query, key, value: (batch, heads, tokens, dim)
@@ -162,8 +162,7 @@ def three_branches(backbone: Backbone, content: Inversion, style: Inversion, set
         tensor.to(device) for tensor in (content.trajectory, style.trajectory, content.noise)
     )
     colour, palettes = settings.colour * min(settings.strength, 1), [(trajectory_s[:1], 1.0)]
-    alpha = backbone.alpha_cumprod(content.timesteps[-1])
-    latents = trajectory[-1:] + alpha.sqrt() * colour * palette_shift(trajectory[:1], palettes)
+    latents = start_latents(backbone, content, [(style, 1.0)], settings, settings.strength, content.steps - 1)
     null_prompt = backbone.null_prompt.to(device, dtype).expand(3, -1, -1)
     with _self_attention(backbone, {layer.name: _ThreeRows(settings) for layer in backbone.layers}):
         for i in reversed(range(content.steps)):
