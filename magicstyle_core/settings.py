@@ -46,7 +46,7 @@ class FusionSettings:
     strength: float = 1.0  # 0 = the content image, 1 = the style's attention, above = extrapolated
     structure: float = 0.1  # share of the content's own query in the attention, 0 to 1
     colour: float = 1.0  # how far the picture takes the style's palette, 0 to 1
-    texture: float = 1.0  # how far the start latent's grain takes the local energy of the style's, 0 to 1
+    texture: float = 0.8  # how far the start latent's grain takes the local energy of the style's, 0 to 1
     temperature: float = 1.8  # factor on the style's attention logits; higher picks fewer, closer patches
     fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
     layers: tuple[str, ...] = ("all",)  # "all", "up", "texture", "up.texture", a layer's label or name
@@ -102,10 +102,10 @@ def _preset(**changes: Any) -> dict[str, Any]:
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6, texture=0.5),
     "Painterly": _preset(),
-    "Bold": _preset(strength=1.4, structure=0.0),
+    "Bold": _preset(strength=1.4, structure=0.0, texture=1.0),
     "StyleID": _preset(structure=0.75, texture=0.0, temperature=1.5, layers=("up.colour", "up.texture")),
     "Colours only": _preset(structure=0.9, texture=0.0, temperature=1.0, end=0.5),
-    "Texture only": _preset(colour=0.0, start=0.4),
+    "Texture only": _preset(colour=0.0, texture=1.0),
 }
 
 

@@ -59,7 +59,7 @@ def test_invert_and_info_report(pictures, capsys) -> None:
     assert main(["invert", pictures[0], "--steps", "3", "--size", "64", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["unet_calls"] == 3
     assert main(["info", "--json"]) == 0
-    assert "up 0.0" in json.loads(capsys.readouterr().out)["layers"]
+    assert "up 1.0" in json.loads(capsys.readouterr().out)["layers"]
 
 
 @pytest.mark.parametrize(
