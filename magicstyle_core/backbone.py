@@ -62,7 +62,7 @@ class Backbone:
         self.preview_vae = None if preview_vae is None else preview_vae.to(device)
         self.device, self.dtype = device, unet.dtype
         self.unet = unet.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
-        self.vae = vae.requires_grad_(False).eval().to(device)
+        self.vae = vae.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
         self.vae.enable_tiling()  # in effect only above the VAE's own training size
         self.null_prompt = null_prompt  # (1, tokens, channels)
         if null_prompt.shape[1] == 1:

@@ -166,7 +166,7 @@ def start_latents(
     gain = grain_gain(latents, grains) ** (settings.texture * amount)  # (1, channels, height, width)
     alpha = backbone.alpha_cumprod(content.timesteps[index])
     shift = alpha.sqrt() * settings.colour * amount * palette_shift(content.trajectory[:1].to(device), palettes)
-    latents = latents + (gain - 1) * _grain(latents) + shift
+    latents = latents + (gain - 1) * grain_of(latents) + shift
     if settings.seed is None:
         return latents
     fresh = torch.randn(latents.shape, generator=torch.Generator().manual_seed(settings.seed)).to(device)
@@ -197,13 +197,13 @@ def grain_gain(latents: Tensor, references: Sequence[tuple[Tensor, float]]) -> T
     return log_gain.exp()
 
 
-def _grain(latents: Tensor) -> Tensor:
+def grain_of(latents: Tensor) -> Tensor:
     return latents - _smoothed(latents, GRAIN_BLUR)
 
 
 def _local_energy(latents: Tensor) -> Tensor:
     """Deviation around every position, per channel; never 0."""
-    return (_smoothed(_grain(latents).square(), GRAIN_BLUR) + 1e-4).sqrt()
+    return (_smoothed(grain_of(latents).square(), GRAIN_BLUR) + 1e-4).sqrt()
 
 
 def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> Tensor:

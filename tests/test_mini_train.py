@@ -14,6 +14,7 @@ from magicstyle_core.backbone import Backbone
 from magicstyle_core.mini import pool as pools
 from magicstyle_core.mini import train
 from magicstyle_core.mini.autoencoder import build_autoencoder, principal_components
+from magicstyle_core.mini.colour import colour_difference
 
 
 def smooth_images(count: int, size: int = 64) -> torch.Tensor:
@@ -70,14 +71,14 @@ def test_pool_is_rendered_by_seed_and_styles_cover_every_picture() -> None:
 def test_colour_difference_is_cie94() -> None:
     first, second = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3)).astype(np.uint8)
     expected = deltaE_ciede94(rgb2lab(second), rgb2lab(first))
-    found = train.colour_difference(train.to_tensor(first), train.to_tensor(second))  # (2, 16, 16)
+    found = colour_difference(train.to_tensor(first), train.to_tensor(second))  # (2, 16, 16)
     np.testing.assert_allclose(found.numpy(), expected, atol=0.02)
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
 def test_colour_difference_has_a_gradient_at_grey(value: float) -> None:
     grey = torch.full((1, 3, 4, 4), value, requires_grad=True)
-    train.colour_difference(grey + 0.1, grey.detach()).mean().backward()
+    colour_difference(grey + 0.1, grey.detach()).mean().backward()
     assert grey.grad.isfinite().all()
 
 
@@ -151,7 +152,8 @@ def test_a_short_training_runs_from_pool_to_a_model_that_loads(tmp_path: Path, m
     after = AutoencoderDC.from_pretrained(tmp_path / "vae").state_dict()
     changed = {name.split(".")[0] for name, weight in after.items() if not torch.equal(weight, before[name])}
     assert changed == {"decoder"}
-    train.train_unet(tmp_path, tmp_path, export_to=tmp_path / "model", **budget)
+    for rollouts in (False, True):
+        train.train_unet(tmp_path, tmp_path, rollouts=rollouts, export_to=tmp_path / "model", **budget)
     backbone = Backbone.load(str(tmp_path / "model"), device="cpu", dtype="fp32")
     assert (backbone.size, backbone.multiple, backbone.prediction_type) == (256, 8, "v_prediction")
     assert backbone.noise_pred(torch.randn(1, 16, 8, 8), 500).isfinite().all()

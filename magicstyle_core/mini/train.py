@@ -3,8 +3,9 @@
     python -m magicstyle_core.mini.pool  --pool POOL                                            render the pictures
     python -m magicstyle_core.mini.train autoencoder --pool POOL --checkpoints RUN --minutes 40
     python -m magicstyle_core.mini.train unet        --pool POOL --checkpoints RUN --minutes 90 --export assets/mini
+    python -m magicstyle_core.mini.train rollout     --pool POOL --checkpoints RUN --minutes 80 --export assets/mini
 
-A stage stops after its minutes, writes a checkpoint every few minutes and goes on from it when started again. A third
+A stage stops after its minutes, writes a checkpoint every few minutes and goes on from it when started again. A fourth
 one, `decoder`, lets the autoencoder's decoder learn on while the UNet already trains on its latents. The exported model
 is as new as the last checkpoint; `magicstyle_core.mini.evaluate --model MODEL --sheet SHEET` shows what it can do.
 
@@ -12,7 +13,8 @@ The UNet is trained on the method itself. A batch has three kinds of rows at the
 pictures in some style, and as targets the content pictures drawn in that very style (the less so the more `structure`
 is asked for: at 1 they only take its colours). Content and style rows attend to themselves, as during an inversion;
 the target rows attend by FFA to content and style rows, as during a render. All rows are asked to denoise, so the
-target rows can do well only by taking palette and texture through FFA.
+target rows can do well only by taking palette and texture through FFA. Stage `rollout` goes on with that and adds whole
+renders, see `magicstyle_core.mini.rollout`.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from torch import Tensor, nn
 
 from magicstyle_core.attention import OneTokenAttention, feature_fusion_attention
 from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, build_autoencoder
+from magicstyle_core.mini.colour import colour_difference
 from magicstyle_core.mini.pool import PICTURES, VERSIONS, load_pool
+from magicstyle_core.mini.rollout import Rollout
 from magicstyle_core.rendering import palette_shift
 
 WIDTHS = (64, 128, 192)
@@ -48,9 +52,11 @@ NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little
 JUST_VISIBLE = 0.5  # the same for the colour difference
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
 REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
+DENOISING_WEIGHT = 0.5  # of the loss of all rows beside that of a rollout
 UNFINISHED = (0.5, 0.8)  # of the noise schedule: below, a target's input is the target; above, maybe all content
 CROPS = ((16, 5), (24, 3))  # latents per side and examples per batch: small crops first, larger ones at the end
 LARGE_CROPS_FROM = 0.85  # fraction of the time
+ROLLED_OUT = 4  # renders per batch
 
 Group = tuple[list[nn.Parameter], float]
 
@@ -177,33 +183,6 @@ def train_autoencoder(
     run.average.save_pretrained(folder / "vae")
 
 
-def colour_difference(first: Tensor, second: Tensor) -> Tensor:
-    """CIE94 of two batches (batch, 3, height, width) in [-1, 1], the second the reference: (batch, height, width)."""
-    lab_1, lab_2 = lab(first), lab(second)
-    chroma_1, chroma_2 = ((x[:, 1:].square().sum(1) + 1e-4).sqrt() for x in (lab_1, lab_2))
-    lightness, chroma = lab_1[:, 0] - lab_2[:, 0], chroma_1 - chroma_2
-    hue_squared = (lab_1[:, 1:] - lab_2[:, 1:]).square().sum(1) - chroma.square()
-    squared = (
-        lightness.square()
-        + (chroma / (1 + 0.045 * chroma_2)).square()
-        + hue_squared.clamp(min=0) / (1 + 0.015 * chroma_2).square()
-    )
-    return (squared + 1e-2).sqrt()
-
-
-def lab(images: Tensor) -> Tensor:
-    """(batch, 3, height, width), sRGB in [-1, 1] to CIELAB under D65."""
-    encoded = (images.clamp(-1, 1) + 1) / 2
-    linear = torch.where(encoded > 0.04045, ((encoded + 0.055) / 1.055) ** 2.4, encoded / 12.92)
-    to_xyz = images.new_tensor(
-        [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-    )
-    white = images.new_tensor([0.95047, 1.0, 1.08883])
-    ratio = torch.einsum("ij,bjhw->bihw", to_xyz / white[:, None], linear)
-    x, y, z = torch.where(ratio > 0.008856, ratio.clamp(min=0.008856) ** (1 / 3), 7.787 * ratio + 16 / 116).unbind(1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
-
-
 def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
     """Square crops, uint8 (count, size, size, 3), half of plain pictures, half of the others, by chance mirrored."""
     crops = []
@@ -270,16 +249,22 @@ class FusionState:
 
 
 class TrainingAttention:
-    """Self-attention over rows [contents, styles, targets]: the targets attend by FFA, the others to themselves."""
+    """Self-attention over rows [contents, styles, targets]: the targets attend by FFA, the others to themselves.
+
+    Without a state, all rows attend to themselves.
+    """
 
     def __init__(self) -> None:
-        self.state: FusionState
+        self.state: FusionState | None = None
 
     def __call__(self, attn: Attention, hidden_states: Tensor, **kwargs: object) -> Tensor:
         def heads(projected: Tensor) -> Tensor:
             return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (rows, heads, tokens, dim)
 
         query, key, value = (heads(project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v))
+        if self.state is None:
+            out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+            return attn.to_out[1](attn.to_out[0](out))
         query_c, _style_query, query_t = query.chunk(3)
         key_c, key_s = key.chunk(3)[:2]
         value_c, value_s = value.chunk(3)[:2]
@@ -341,6 +326,19 @@ def draw_examples(latents: Tensor, rng: np.random.Generator, count: int, size: i
     return Examples(*(torch.stack(latents) for latents in pictures), *sliders)
 
 
+def draw_pairs(latents: Tensor, rng: np.random.Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Crops of plain pictures and of other pictures in a style, each (count, 16, size, size)."""
+    contents, styles = [], []
+    for _ in range(count):
+        block = latents[rng.integers(len(latents))].float()  # (pictures, versions, 16, 32, 32)
+        picture, other = rng.choice(PICTURES, 2, replace=False)
+        row, column, style_row, style_column = rng.integers(0, block.shape[-1] - size + 1, 4)
+        contents.append(block[picture, 0, :, row : row + size, column : column + size])
+        style = block[other, rng.integers(1, VERSIONS)]
+        styles.append(style[:, style_row : style_row + size, style_column : style_column + size])
+    return torch.stack(contents), torch.stack(styles)
+
+
 def draw_strength(rng: np.random.Generator) -> float:
     """Mostly 1, sometimes 0, sometimes between, sometimes beyond."""
     kind = rng.random()
@@ -396,20 +394,32 @@ def fusion_loss(
     noisy = noisy.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         output = unet(noisy, timesteps.repeat(3), null_prompt).sample
+    attention.state = None
     errors = (output.float() - velocity).square().mean((1, 2, 3))  # (rows,)
     return errors[2 * count :].mean(), errors[: 2 * count].mean()
 
 
 def train_unet(
-    pool_folder: Path, folder: Path, *, minutes: float, device: str, seed: int, export_to: Path | None
+    pool_folder: Path,
+    folder: Path,
+    *,
+    rollouts: bool,
+    minutes: float,
+    device: str,
+    seed: int,
+    export_to: Path | None,
 ) -> None:
-    """The diffusion model, on the latents of the finished autoencoder."""
+    """The diffusion model, on the latents of the finished autoencoder; with `rollouts` the one of stage `unet`."""
     torch.manual_seed(seed)
-    vae = AutoencoderDC.from_pretrained(folder / "vae").eval()
+    vae = AutoencoderDC.from_pretrained(folder / "vae").eval().requires_grad_(False)
     latents = encode_pool(pool_folder, vae, folder / "latents.pt", device)
     alphas_cumprod = build_scheduler().alphas_cumprod.to(device)
-    unet = build_unet().to(device, memory_format=torch.channels_last)
-    run = Run(unet, [(list(unet.parameters()), 6e-4)], folder / "unet.pt", minutes)
+    unet = build_unet()
+    if rollouts:
+        unet.load_state_dict(torch.load(folder / "unet.pt", weights_only=True)["average"])
+    unet = unet.to(device, memory_format=torch.channels_last)
+    path = folder / ("rollout.pt" if rollouts else "unet.pt")
+    run = Run(unet, [(list(unet.parameters()), 4e-4 if rollouts else 6e-4)], path, minutes)
     rng = run.generator(seed)
     attention = TrainingAttention()
     for name, module in unet.named_modules():
@@ -417,19 +427,27 @@ def train_unet(
             module.set_processor(attention)
         elif name.endswith(".attn2"):
             module.set_processor(OneTokenAttention())
-    losses, seen, start = torch.zeros(2), 0, time.monotonic()
+    rollout = Rollout(unet, vae.to(device), alphas_cumprod)
+    losses, seen, start = torch.zeros(5), 0, time.monotonic()
     while run.fraction < 1:
-        size, count = CROPS[run.fraction > LARGE_CROPS_FROM]
+        size, count = CROPS[not rollouts and run.fraction > LARGE_CROPS_FROM]
         examples = draw_examples(latents[:-HELD_OUT], rng, count, size)
         examples = Examples(**{name: value.to(device) for name, value in vars(examples).items()})
         target_loss, reference_loss = fusion_loss(unet, attention, alphas_cumprod, examples, rng)
-        run.update(target_loss + REFERENCE_WEIGHT * reference_loss)
-        losses = losses.lerp(torch.stack([target_loss, reference_loss]).detach().cpu(), 0.01 if seen else 1.0)
+        loss, judgement = target_loss + REFERENCE_WEIGHT * reference_loss, torch.zeros(3)
+        if rollouts:
+            content, style = draw_pairs(latents[:-HELD_OUT], rng, ROLLED_OUT, size)
+            rollout_loss, judgement = rollout.loss(content.to(device), style.to(device), rng)
+            loss = rollout_loss + DENOISING_WEIGHT * (target_loss + reference_loss)
+        run.update(loss)
+        figures = torch.cat([torch.stack([target_loss, reference_loss]).detach().cpu(), judgement.cpu()])
+        losses = losses.lerp(figures, 0.01 if seen else 1.0)
         seen += 3 * count
-        if run.step % 100 == 0:
+        if run.step % (20 if rollouts else 100) == 0:
             print(
-                f"unet: step {run.step}, {run.seconds / 60:.1f} min, "
-                f"{seen / (time.monotonic() - start):.0f} images/s, loss {losses[0]:.4f}, references {losses[1]:.4f}",
+                f"{path.stem}: step {run.step}, {run.seconds / 60:.1f} min, "
+                f"{seen / (time.monotonic() - start):.0f} images/s, loss {losses[0]:.4f}, references {losses[1]:.4f}, "
+                f"judged on texture {losses[2]:.3f}, palette {losses[3]:.3f}, outlines {losses[4]:.3f}",
                 flush=True,
             )
         if run.save_is_due:
@@ -460,18 +478,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m magicstyle_core.mini.train", description="Trains the embedded model."
     )
-    parser.add_argument("stage", choices=("autoencoder", "decoder", "unet"))
+    parser.add_argument("stage", choices=("autoencoder", "decoder", "unet", "rollout"))
     parser.add_argument("--pool", type=Path, required=True, help="folder of rendered blocks")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder to keep the state of the training in")
     parser.add_argument("--minutes", type=float, required=True, help="time budget of the stage, all runs together")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--export", type=Path, help="folder to write the finished model to (stage unet)")
+    parser.add_argument("--export", type=Path, help="folder to write the finished model to (stages unet, rollout)")
     arguments = parser.parse_args()
     arguments.checkpoints.mkdir(parents=True, exist_ok=True)
     common = dict(minutes=arguments.minutes, device=arguments.device, seed=arguments.seed)
-    if arguments.stage == "unet":
-        train_unet(arguments.pool, arguments.checkpoints, export_to=arguments.export, **common)
+    if arguments.stage in ("unet", "rollout"):
+        rollouts = arguments.stage == "rollout"
+        train_unet(arguments.pool, arguments.checkpoints, rollouts=rollouts, export_to=arguments.export, **common)
     else:
         decoder_only = arguments.stage == "decoder"
         train_autoencoder(arguments.pool, arguments.checkpoints, decoder_only=decoder_only, **common)
