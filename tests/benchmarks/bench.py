@@ -10,7 +10,8 @@ Seconds are medians; what a ratio compares runs by turns. Sections, one function
     results  first result, re-render, draft
     tiers    features on the device, in 8 bits, in host memory, not kept: seconds, bytes, PSNR
     growth   with steps, size and sessions
-    peer     (only with --peer) the plain recipe of the relatives, and the batch of three without a bank; see peers.py
+    recipe   (only with --peer) a first result by the plain recipe of the relatives; see peers.py
+    branches (only with --peer) re-renders by the batch of three without a bank; see peers.py
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ class Bench:
         return f"bench {next(self._fresh)}"
 
     def fresh_settings(self, **changes: Any) -> FusionSettings:
-        """Settings that no render had before, so that none goes on from another."""
-        return FusionSettings(strength=0.5 + 0.0001 * next(self._fresh), **changes)
+        """The default settings, but for a trace that no render had before, so that none goes on from another."""
+        return FusionSettings(temperature=FusionSettings().temperature + 1e-5 * next(self._fresh), **changes)
 
     def first_result(self) -> None:
         session = self.fresh_session()
@@ -199,6 +200,7 @@ def results(bench: Bench) -> Iterator[Row]:
         {
             "first result": bench.first_result,
             "re-render": lambda: engine.stylize(*pair, bench.fresh_settings()),
+            "re-render at strength 0.5": lambda: engine.stylize(*pair, bench.fresh_settings(strength=0.5)),
             "draft": lambda: engine.stylize(*pair, bench.fresh_settings(), draft=True),
         }
     )
@@ -293,40 +295,50 @@ def _render_at_once(
         list(threads.map(lambda pair: engine.stylize(*pair, settings), pairs))
 
 
-def peer(bench: Bench) -> Iterator[Row]:
-    """Against the relatives: a first result against the plain recipe, a re-render against three branches."""
+def recipe(bench: Bench) -> Iterator[Row]:
+    """A first result against the plain recipe of the relatives."""
     backbone, pair = bench.backbone, bench.pair
     pixels = bench.pixels()
-    recipe = PlainRecipe(backbone, bench.steps, FusionSettings())
-    if backbone.device.type == "cuda":  # explicit probabilities and a batch of three are kernels not used so far
+    plain = PlainRecipe(backbone, bench.steps, FusionSettings())
+    if backbone.device.type == "cuda":  # explicit probabilities are kernels not used so far
         PlainRecipe(backbone, 2, FusionSettings())(*pixels)
-        three_branches(backbone, *pair, FusionSettings())
     costs = bench.compare(
         {
             "first result, ours": bench.first_result,
-            "first result, plain recipe": lambda: to_image(recipe(*pixels)),
+            "first result, plain recipe": lambda: to_image(plain(*pixels)),
             "decode": lambda: backbone.decode(pair[0].trajectory[:1].to(backbone.device)),
         }
     )
     decode = costs.pop("decode").seconds
-    plain = costs["first result, plain recipe"]
-    lean = Cost(plain.seconds - (3 * bench.steps - 1) * decode, plain.unet_calls)
+    whole = costs["first result, plain recipe"]
+    lean = Cost(whole.seconds - (3 * bench.steps - 1) * decode, whole.unet_calls)
     costs["first result, plain recipe less all decodes but the last"] = lean
     yield from rows(costs, "first result, ours")
     ours = bench.banks[0].nbytes + pair[0].nbytes
     yield Row(name="bytes of one image, ours", bytes=ours)
-    yield Row(name="bytes of one image, plain recipe", bytes=recipe.nbytes, ratio=recipe.nbytes / ours, against="ours")
+    yield Row(name="bytes of one image, plain recipe", bytes=plain.nbytes, ratio=plain.nbytes / ours, against="ours")
 
-    runs: dict[str, list[Cost]] = {"re-render, ours": [], "re-render, three branches": []}
+
+def branches(bench: Bench) -> Iterator[Row]:
+    """A re-render from the bank against the batch of three that needs none."""
+    backbone, pair = bench.backbone, bench.pair
+    peers = {"three branches": False, "three branches as published": True}
+    if backbone.device.type == "cuda":  # batches of three are kernels not used so far
+        for as_published in peers.values():
+            three_branches(backbone, *pair, FusionSettings(), as_published=as_published)
+    runs: dict[str, list[Cost]] = {"re-render, ours": [], **{f"re-render, {name}": [] for name in peers}}
     for _ in range(bench.repeats):
         settings = bench.fresh_settings()
         cost, picture = bench.timed(partial(bench.engine.stylize, *pair, settings))
         runs["re-render, ours"].append(cost)
-        cost, expected = bench.timed(lambda s=settings: to_image(three_branches(backbone, *pair, s)))
-        runs["re-render, three branches"].append(cost)
-    same = psnr(picture.image, expected)
+        same = {}
+        for name, as_published in peers.items():
+            action = partial(three_branches, backbone, *pair, settings, as_published=as_published)
+            cost, pixels = bench.timed(action)
+            runs[f"re-render, {name}"].append(cost)
+            same[f"re-render, {name}"] = psnr(picture.image, to_image(pixels))
     for row in rows({name: median(costs) for name, costs in runs.items()}, "re-render, ours"):
-        yield replace(row, psnr=same) if row.name.endswith("branches") else row
+        yield replace(row, psnr=same.get(row.name))
 
 
 def psnr(picture: Image.Image, expected: Image.Image) -> float:
@@ -339,8 +351,10 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "results": results,
     "tiers": tiers,
     "growth": growth,
-    "peer": peer,
+    "recipe": recipe,
+    "branches": branches,
 }
+PEERS = ("recipe", "branches")
 
 
 def peak_memory(device: torch.device) -> Row:
@@ -414,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(json.dumps({name: report[name] for name in ("arguments", "machine")}, indent=1), flush=True)
     bench.engine.stylize(*bench.invert_pair(bench.engine, "warm-up", steps=2), FusionSettings())
     bench.engine.forget("warm-up")
-    for name in options.only or [name for name in SECTIONS if name != "peer" or options.peer]:
+    for name in options.only or [name for name in SECTIONS if options.peer or name not in PEERS]:
         print("\n" + _line((name, *HEADINGS[1:])))
         section = report["sections"][name] = []
         for row in itertools.chain(SECTIONS[name](bench), [peak_memory(bench.backbone.device)]):

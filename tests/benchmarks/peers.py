@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor
 
 from magicstyle_core import FusionSettings, Inversion
-from magicstyle_core.attention import feature_fusion_attention, sdpa
+from magicstyle_core.attention import Attend, feature_fusion_attention, sdpa
 from magicstyle_core.backbone import Backbone
 from magicstyle_core.rendering import palette_shift, start_latents
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
@@ -36,6 +36,12 @@ def _adain(latents: Tensor, reference: Tensor) -> Tensor:
     dims = (2, 3)
     normalised = (latents - latents.mean(dims, keepdim=True)) / latents.std(dims, keepdim=True)
     return normalised * reference.std(dims, keepdim=True) + reference.mean(dims, keepdim=True)
+
+
+def _explicit(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """Attention that writes its probabilities, (batch, heads, tokens, tokens), to memory."""
+    scores = scale * query @ key.mT
+    return (scores if bias is None else scores + bias).softmax(-1) @ value
 
 
 def _output(attn: Attention, attended: Tensor) -> Tensor:
@@ -77,8 +83,8 @@ class _Substitute:
         query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (1, heads, tokens, dim)
         query_c, key_s, value_s = (tensor.to(query) for tensor in (self.content[0], *self.style[1:]))
         query = query + self.settings.structure * (query_c - query)
-        scores = self.settings.temperature * query.shape[-1] ** -0.5 * query @ key_s.mT  # (1, heads, tokens, tokens)
-        return _output(attn, scores.softmax(-1) @ value_s)
+        scale = self.settings.temperature * query.shape[-1] ** -0.5
+        return _output(attn, _explicit(query, key_s, value_s, None, scale))
 
 
 class PlainRecipe:
@@ -132,10 +138,11 @@ class _ThreeRows:
     """Rows content, style, target: the first two attend to themselves, the target by FFA to both."""
 
     settings: FusionSettings
+    attend: Attend
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         query, key, value = _projections(attn, hidden_states)
-        references = sdpa(query[:2], key[:2], value[:2], None, query.shape[-1] ** -0.5)
+        references = self.attend(query[:2], key[:2], value[:2], None, query.shape[-1] ** -0.5)
         target = feature_fusion_attention(
             query[2:],
             query[:1],
@@ -146,16 +153,21 @@ class _ThreeRows:
             strength=self.settings.strength,
             structure=self.settings.structure,
             temperature=self.settings.temperature,
+            attend=self.attend,
         )
         return _output(attn, torch.cat([references, target]))
 
 
 @torch.no_grad()
-def three_branches(backbone: Backbone, content: Inversion, style: Inversion, settings: FusionSettings) -> Tensor:
+def three_branches(
+    backbone: Backbone, content: Inversion, style: Inversion, settings: FusionSettings, *, as_published: bool
+) -> Tensor:
     """A re-render without a feature bank, as PortraitDiffusion makes every one: pixels (1, 3, height, width).
 
     Only the latents of both inversions are kept; at every step they run beside the target in one batch. The formula
-    is ours, so that the picture is the same and nothing but the storage differs. Counts three UNet calls a step.
+    is ours, so that the picture is the same and nothing but the storage differs. `as_published` adds what the public
+    code does besides: every attention layer computes explicit probabilities, and all three rows are decoded.
+    Counts three UNet calls a step.
     """
     device, dtype = backbone.device, backbone.dtype
     trajectory, trajectory_s, noise = (
@@ -164,7 +176,12 @@ def three_branches(backbone: Backbone, content: Inversion, style: Inversion, set
     colour, palettes = settings.colour * min(settings.strength, 1), [(trajectory_s[:1], 1.0)]
     latents = start_latents(backbone, content, [(style, 1.0)], settings, settings.strength, content.steps - 1)
     null_prompt = backbone.null_prompt.to(device, dtype).expand(3, -1, -1)
-    with _self_attention(backbone, {layer.name: _ThreeRows(settings) for layer in backbone.layers}):
+    processors: dict[str, object] = {
+        layer.name: _ThreeRows(settings, _explicit if as_published else sdpa) for layer in backbone.layers
+    }
+    if as_published:
+        processors |= {name.replace("attn1", "attn2"): AttnProcessor() for name in processors}
+    with _self_attention(backbone, processors):
         for i in reversed(range(content.steps)):
             timestep = content.timesteps[i]
             alpha = backbone.alpha_cumprod(timestep)
@@ -176,4 +193,6 @@ def three_branches(backbone: Backbone, content: Inversion, style: Inversion, set
             noise_pred = to_noise_pred(output, latents, alpha, backbone.prediction_type)
             residual = trajectory[max(i - 1, 0)] - move(trajectory[i], noise[i], alpha, alpha_to)
             latents = move(latents, noise_pred, alpha, alpha_to) + residual
-    return backbone.decode(latents + colour * palette_shift(latents, palettes))
+    latents = latents + colour * palette_shift(latents, palettes)
+    decoded = torch.cat([trajectory[:1], trajectory_s[:1], latents]) if as_published else latents
+    return backbone.decode(decoded)[-1:]
