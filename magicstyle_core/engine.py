@@ -131,6 +131,7 @@ class StyleEngine:
                     yield Progress(next(steps), settings.steps)
             except StopIteration as stop:
                 trajectory, noise = stop.value
+            lost = pixels - backbone.decode(latents).cpu()  # (1, 3, height, width)
             result = Inversion(
                 key=key,
                 session=session,
@@ -140,6 +141,7 @@ class StyleEngine:
                 trajectory=trajectory,
                 noise=noise,
                 rgb_map=fit_rgb_map(trajectory[:1], pixels),
+                detail=lost.half(),
             )
             self.store.put(session, key, result)
             if bank.given_up:
@@ -213,7 +215,8 @@ class StyleEngine:
             with self._known_lock:
                 self._known[content.session, step.history] = step.latents.cpu()
             if step.step == step.total:
-                picture = images.to_image(self.backbone.decode(step.latents))
+                pixels = self.backbone.decode(step.latents).cpu() + settings.detail * content.detail
+                picture = images.to_image(pixels)
                 yield Frame(step.step, step.total, done, picture, final=True)
             elif preview_every and step.step % preview_every == 0 and not step.reused:
                 yield Frame(step.step, step.total, done, self._preview(step.x0, content), final=False)

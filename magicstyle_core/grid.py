@@ -16,7 +16,7 @@ from magicstyle_core.settings import FusionSettings
 MAX_CELLS = 64
 MAX_SHEET_SIDE = 4096  # pixels; cells are scaled down to stay below
 
-NUMBERS = ("strength", "structure", "colour", "texture", "temperature", "start", "end", "outside")
+NUMBERS = ("strength", "structure", "colour", "texture", "detail", "temperature", "start", "end", "outside")
 WHOLE_NUMBERS = ("steps", "seed")
 WORDS = ("fusion", "layers")
 AXES = (*NUMBERS, *WHOLE_NUMBERS, *WORDS)

@@ -47,6 +47,7 @@ class FusionSettings:
     structure: float = 0.1  # share of the content's own query in the attention, 0 to 1
     colour: float = 1.0  # how far the picture takes the style's palette, 0 to 1
     texture: float = 0.8  # how far the start latent's grain takes the local energy of the style's, 0 to 1
+    detail: float = 1.0  # share of what the VAE loses of the content image that is put back, 0 to 1
     temperature: float = 1.8  # factor on the style's attention logits; higher picks fewer, closer patches
     fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
     layers: tuple[str, ...] = ("all",)  # "all", "up", "texture", "up.texture", a layer's label or name
@@ -61,6 +62,7 @@ class FusionSettings:
         _check_range("structure", self.structure, 0, 1)
         _check_range("colour", self.colour, 0, 1)
         _check_range("texture", self.texture, 0, 1)
+        _check_range("detail", self.detail, 0, 1)
         _check_range("temperature", self.temperature, 0.1, 5)
         _check_range("start", self.start, 0, 1)
         _check_range("end", self.end, 0, 1)
@@ -91,7 +93,9 @@ class FusionSettings:
         return cls(**values)
 
 
-PRESET_FIELDS = ("strength", "structure", "colour", "texture", "temperature", "fusion", "layers", "start", "end")
+PRESET_FIELDS = (
+    "strength", "structure", "colour", "texture", "detail", "temperature", "fusion", "layers", "start", "end",
+)  # fmt: skip
 
 
 def _preset(**changes: Any) -> dict[str, Any]:
@@ -103,7 +107,7 @@ PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6, texture=0.5),
     "Painterly": _preset(),
     "Bold": _preset(strength=1.4, structure=0.0, texture=1.0),
-    "StyleID": _preset(structure=0.75, texture=0.0, temperature=1.5, layers=("up.colour", "up.texture")),
+    "StyleID": _preset(structure=0.75, texture=0.0, detail=0.0, temperature=1.5, layers=("up.colour", "up.texture")),
     "Colours only": _preset(structure=0.9, texture=0.0, temperature=1.0, end=0.5),
     "Texture only": _preset(colour=0.0, texture=1.0),
 }

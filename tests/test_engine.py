@@ -12,6 +12,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
+from magicstyle_core.images import fit
 
 STEPS = 8
 
@@ -36,7 +37,7 @@ def test_strength_0_is_the_round_trip(engine: StyleEngine, astronaut, painted, s
     settings = InversionSettings(steps=steps, size=128)
     content = engine.invert(astronaut, settings, session="round trip")
     style = engine.invert(painted, settings, session="round trip")
-    off = FusionSettings(strength=0, structure=0.4, colour=1, temperature=2, fusion="joint", seed=5)
+    off = FusionSettings(strength=0, structure=0.4, colour=1, detail=0, temperature=2, fusion="joint", seed=5)
     for draft in (False, True):
         assert psnr(engine.stylize(content, style, off, draft=draft).image, engine.decode(content)) >= 45
 
@@ -46,13 +47,25 @@ def test_strength_0_is_the_round_trip_in_bf16(astronaut, painted) -> None:
     settings = InversionSettings(steps=STEPS, size=128)
     content, style = engine.invert(astronaut, settings), engine.invert(painted, settings)
     for strength in (0, 1e-6):  # without FFA, and with FFA that adds nothing
-        picture = engine.stylize(content, style, FusionSettings(strength=strength))
+        picture = engine.stylize(content, style, FusionSettings(strength=strength, detail=0))
         assert psnr(picture.image, engine.decode(content)) >= 35
 
 
 def test_ffa_that_adds_nothing_is_the_round_trip_too(engine: StyleEngine, content, style) -> None:
-    picture = engine.stylize(content, style, FusionSettings(strength=1e-6, structure=0.5))
+    picture = engine.stylize(content, style, FusionSettings(strength=1e-6, structure=0.5, detail=0))
     assert psnr(picture.image, engine.decode(content)) >= 45
+
+
+def test_detail_brings_back_what_the_vae_lost(engine: StyleEngine, content, style, astronaut) -> None:
+    photograph = fit(astronaut, content.width, engine.backbone.multiple)
+    found = [
+        psnr(engine.stylize(content, style, FusionSettings(strength=0, detail=detail)).image, photograph)
+        for detail in (0, 0.5, 1)
+    ]
+    assert found[0] < 30 < found[1] < 45 < found[2]
+    calls = engine.backbone.unet_calls
+    engine.stylize(content, style, FusionSettings(strength=0, detail=0.7))
+    assert engine.backbone.unet_calls == calls
 
 
 def test_strength_1_visibly_differs(engine: StyleEngine, content, style) -> None:
@@ -60,7 +73,7 @@ def test_strength_1_visibly_differs(engine: StyleEngine, content, style) -> None
 
 
 def test_content_as_its_own_style_comes_back(engine: StyleEngine, content) -> None:
-    settings = FusionSettings(strength=1, structure=0, temperature=1)
+    settings = FusionSettings(strength=1, structure=0, detail=0, temperature=1)
     assert psnr(engine.stylize(content, content, settings).image, engine.decode(content)) >= 40
 
 
@@ -222,7 +235,7 @@ def test_a_mask_keeps_the_rest(engine: StyleEngine, content, style) -> None:
     mask = Image.new("L", (100, 100), 0)
     mask.paste(255, (0, 0, 50, 100))
     plain = np.asarray(engine.decode(content), float)
-    masked = engine.stylize(content, style, FusionSettings(), mask=mask).image
+    masked = engine.stylize(content, style, FusionSettings(detail=0), mask=mask).image
     change = np.abs(np.asarray(masked, float) - plain).mean(axis=(0, 2))
     half = len(change) // 2
     assert change[: half - 32].mean() > 5

@@ -23,6 +23,7 @@ OTHER: dict[str, Any] = dict(
     structure=1 / 3,
     colour=0.1,
     texture=0.7,
+    detail=0.4,
     temperature=2.5,
     fusion="joint",
     layers=("up_blocks.2", "down_blocks.0.attentions.1"),

@@ -40,7 +40,7 @@ def test_the_judge_finds_what_the_metrics_find() -> None:
 
 def test_what_training_rolls_out_is_what_the_engine_renders(engine: StyleEngine) -> None:
     content, style = (engine.invert(Image.fromarray(picture), session="rollout") for picture in pictures(256))
-    settings, plain = FusionSettings(strength=1.2), FusionSettings(strength=0)
+    settings, plain = FusionSettings(strength=1.2, detail=0), FusionSettings(strength=0, detail=0)
     rollout = Rollout(engine.backbone.unet, engine.backbone.vae, engine.backbone.alphas_cumprod)
     clean = content.trajectory[:1], style.trajectory[:1]
     ((step, x0),) = rollout.render(*clean, list(content.timesteps), settings, {0})

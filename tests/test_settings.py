@@ -15,6 +15,7 @@ RANGES = {
     "structure": (0, 1),
     "colour": (0, 1),
     "texture": (0, 1),
+    "detail": (0, 1),
     "temperature": (0.1, 5),
     "start": (0, 1),
     "end": (0, 1),
@@ -94,7 +95,7 @@ def test_plain_values_there_and_back() -> None:
     values: dict[str, Any] = asdict(settings)
     values["layers"] = list(values["layers"])
     assert FusionSettings.from_dict(values) == settings
-    with pytest.raises(SettingsError, match="^Unknown setting glitter, stregth; known are colour, end, "):
+    with pytest.raises(SettingsError, match="^Unknown setting glitter, stregth; known are colour, detail, end, "):
         FusionSettings.from_dict({"stregth": 1, "glitter": 2})
 
 

@@ -29,6 +29,7 @@ GRID_NAMES = {
     "Structure": "structure",
     "Colour": "colour",
     "Texture": "texture",
+    "Detail": "detail",
     "Sharpness": "temperature",
     "Start": "start",
     "End": "end",

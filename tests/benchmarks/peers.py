@@ -195,4 +195,4 @@ def three_branches(
             latents = move(latents, noise_pred, alpha, alpha_to) + residual
     latents = latents + colour * palette_shift(latents, palettes)
     decoded = torch.cat([trajectory[:1], trajectory_s[:1], latents]) if as_published else latents
-    return backbone.decode(decoded)[-1:]
+    return backbone.decode(decoded)[-1:].cpu() + settings.detail * content.detail
