@@ -26,8 +26,10 @@ from magicstyle_core.settings import FusionSettings
 STEPS = (4, 8)  # of a rollout, from the first to below the second
 DIRECTIONS = 24  # projections of a sliced Wasserstein distance
 PATCH = 7  # pixels along a texture patch
-LEAST_DISTANCES = (0.3, 0.3, 3.0)  # of content to style, in units of CIELAB; what is less counts as this
-OUTLINES = 2.5  # weight of the outlines; the texture's is 1
+SCALES = (1, 2, 4)  # by which pictures are made smaller for texture
+LEAST_DISTANCE = 0.3  # of content to style in texture, in units of CIELAB; what is less counts as this
+LEAST_PALETTE_DISTANCE = 3.0  # the same of colours
+OUTLINES = 1.2  # weight of the outlines; the texture's is 1
 PALETTE = 0.5  # weight of the palette
 
 
@@ -152,28 +154,28 @@ class Judge:
         self.gradient_c = gradient(picture_c[:, :1])
         self.style = self._distributions(picture_s)
         content = self._distributions(picture_c)
+        least = (*[LEAST_DISTANCE] * len(SCALES), LEAST_PALETTE_DISTANCE)
         self.own = [
-            (x - x_s).abs().mean((1, 2)).clamp(min=least)
-            for x, x_s, least in zip(content, self.style, LEAST_DISTANCES, strict=True)
+            (x - x_s).abs().mean((1, 2)).clamp(min=at_least)
+            for x, x_s, at_least in zip(content, self.style, least, strict=True)
         ]
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Texture, palette, outlines: (3,), all about 0 at best; texture and palette are 1 if no nearer than before."""
-        fine, coarse, palette = (
+        *textures, palette = (
             ((x - x_s).abs().mean((1, 2)) / own).mean()
             for x, x_s, own in zip(self._distributions(picture), self.style, self.own, strict=True)
         )
         outlines = 1 - correlation(gradient(picture[:, :1]), self.gradient_c).mean()
-        return torch.stack([(fine + coarse) / 2, palette, outlines])
+        return torch.stack([torch.stack(textures).mean(), palette, outlines])
 
     def _distributions(self, picture: Tensor) -> list[Tensor]:
-        """Of patches of lightness, of the same at half size, of colours, each (examples, directions, n), ascending."""
-        lightness = picture[:, :1]
-        projected = (
-            F.conv2d(lightness, self.patch_directions, stride=2),
-            F.conv2d(F.avg_pool2d(lightness, 2), self.patch_directions),
-            F.conv2d(picture, self.colour_directions, stride=2),
-        )
+        """Of patches of lightness at each of the SCALES, then of colours, each (examples, directions, n), ascending."""
+        projected = [
+            F.conv2d(F.avg_pool2d(picture[:, :1], scale), self.patch_directions, stride=max(2 // scale, 1))
+            for scale in SCALES
+        ]
+        projected.append(F.conv2d(picture, self.colour_directions, stride=2))
         return [x.flatten(2).sort(-1).values for x in projected]
 
 

@@ -51,6 +51,7 @@ HELD_OUT = 4  # blocks of the pool that no step sees
 NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little left to teach
 JUST_VISIBLE = 0.5  # the same for the colour difference
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
+DECODER_NOISE = 0.01  # the same while the decoder learns on alone
 REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
 DENOISING_WEIGHT = 0.5  # of the loss of all rows beside that of a rollout
 UNFINISHED = (0.5, 0.8)  # of the noise schedule: below, a target's input is the target; above, maybe all content
@@ -150,7 +151,8 @@ def train_autoencoder(
     known = {id(p) for p in blocks}
     linear = [p for p in vae.parameters() if id(p) not in known]  # at their best already, so they move less
     path = folder / ("decoder.pt" if decoder_only else "autoencoder.pt")
-    run = Run(vae, [(blocks, 1.5e-3), (linear, 2e-4)], path, minutes)
+    rates, noise = ((7.5e-4, 1e-4), DECODER_NOISE) if decoder_only else ((1.5e-3, 2e-4), LATENT_NOISE)
+    run = Run(vae, list(zip((blocks, linear), rates, strict=True)), path, minutes)
     rng = run.generator(seed)
     held_out = to_tensor(pool[-HELD_OUT:, 0].reshape(-1, *pool.shape[3:])).to(device)
     mean_loss, seen, start = 0.0, 0, time.monotonic()
@@ -158,7 +160,7 @@ def train_autoencoder(
         size, count = ((64, 16), (96, 7))[rng.integers(2)]
         pixels = to_tensor(pixel_crops(pool, rng, count, size)).to(device, memory_format=torch.channels_last)
         latents = vae.encode(pixels).latent  # (count, 16, size / 8, size / 8)
-        decoded = vae.decode(latents + LATENT_NOISE * torch.randn_like(latents)).sample
+        decoded = vae.decode(latents + noise * torch.randn_like(latents)).sample
         square_error = (decoded - pixels).square().mean((1, 2, 3))  # (count,)
         difference = colour_difference(decoded, pixels).mean((1, 2))  # (count,)
         loss = ((square_error + NEARLY_PERFECT).log() + difference.add(JUST_VISIBLE).log()).mean()
