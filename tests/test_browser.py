@@ -189,12 +189,14 @@ def test_a_preset_sets_several_sliders_and_renders_once(stylized: Page) -> None:
 
 def test_layer_groups_and_diagram(stylized: Page) -> None:
     open_section(stylized, "Advanced")
-    on = stylized.locator("#diagram rect.ms-on")
+    on, off = stylized.locator("#diagram rect.ms-on"), stylized.locator("#diagram rect:not(.ms-on)")
+    expect(on.first).to_be_visible()
     everything = on.count()
     stylized.locator("#groups").get_by_role("checkbox", name="Structure").uncheck()
     expect_pictures(stylized, 2)
+    expect(off.first).to_be_visible()
     assert 0 < on.count() < everything
-    assert stylized.locator("#layers input:checked").count() == on.count()
+    expect(stylized.locator("#layers input:checked")).to_have_count(on.count())
 
 
 def test_before_and_after_and_the_round_trip(stylized: Page) -> None:
