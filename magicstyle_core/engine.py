@@ -19,6 +19,7 @@ from torch import Tensor
 from magicstyle_core import images, inversion, rendering
 from magicstyle_core.attention import Layer, choose_layers
 from magicstyle_core.backbone import Backbone
+from magicstyle_core.detail import fused_detail
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.features import FeatureBank, Inversion
 from magicstyle_core.preview import fit_rgb_map, linear_preview
@@ -215,8 +216,7 @@ class StyleEngine:
             with self._known_lock:
                 self._known[content.session, step.history] = step.latents.cpu()
             if step.step == step.total:
-                pixels = self.backbone.decode(step.latents).cpu() + settings.detail * content.detail
-                picture = images.to_image(pixels)
+                picture = self._finished(step.latents, content, weighted, settings, strength)
                 yield Frame(step.step, step.total, done, picture, final=True)
             elif preview_every and step.step % preview_every == 0 and not step.reused:
                 yield Frame(step.step, step.total, done, self._preview(step.x0, content), final=False)
@@ -309,6 +309,21 @@ class StyleEngine:
         rows, columns = content.trajectory.shape[-2:]
         inside = images.mask_to_tensor(mask, rows, columns).to(self.backbone.device)  # (1, 1, rows, columns)
         return settings.outside + inside * (settings.strength - settings.outside)
+
+    def _finished(
+        self,
+        latents: Tensor,
+        content: Inversion,
+        styles: Sequence[tuple[Inversion, float]],
+        settings: FusionSettings,
+        strength: float | Tensor,
+    ) -> Image.Image:
+        def on_device(x: Tensor) -> Tensor:
+            return x.to(self.backbone.device, torch.float32)
+
+        references = [(on_device(s.trajectory[:1]), on_device(s.detail), weight) for s, weight in styles]
+        detail = fused_detail(latents, on_device(content.detail), references, settings, strength)
+        return images.to_image((self.backbone.decode(latents) + detail).cpu())
 
     def _free_device_memory(self) -> bool:
         """Steps every bank on the device down a tier after it ran out of memory."""

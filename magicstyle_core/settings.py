@@ -47,7 +47,7 @@ class FusionSettings:
     structure: float = 0.1  # share of the content's own query in the attention, 0 to 1
     colour: float = 1.0  # how far the picture takes the style's palette, 0 to 1
     texture: float = 0.8  # how far the start latent's grain takes the local energy of the style's, 0 to 1
-    detail: float = 1.0  # share of what the VAE loses of the content image that is put back, 0 to 1
+    detail: float = 1.0  # share of what the VAE loses of the images that is put back, 0 to 1
     temperature: float = 1.8  # factor on the style's attention logits; higher picks fewer, closer patches
     fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
     layers: tuple[str, ...] = ("all",)  # "all", "up", "texture", "up.texture", a layer's label or name

@@ -9,7 +9,7 @@ from PIL import Image
 from magicstyle_core import FusionSettings, StyleEngine, metrics
 from magicstyle_core.images import to_image
 from magicstyle_core.mini.colour import lab
-from magicstyle_core.mini.rollout import Judge, Rollout
+from magicstyle_core.mini.rollout import Judge, Pairs, Rollout
 
 
 def pictures(size: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,8 @@ def test_gradients_of_a_rollout_reach_every_attention_layer(engine: StyleEngine)
         parameter.requires_grad_(True)
     rollout = Rollout(unet, engine.backbone.vae, engine.backbone.alphas_cumprod)
     try:
-        loss, judgement = rollout.loss(*torch.randn(2, 2, 16, 8, 8), np.random.default_rng(0))
+        pairs = Pairs(*torch.randn(2, 2, 16, 8, 8), *torch.rand(2, 2, 3, 64, 64))
+        loss, judgement = rollout.loss(pairs, np.random.default_rng(0))
         gradients = torch.autograd.grad(loss, queries)
     finally:
         for parameter in queries:

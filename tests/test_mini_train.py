@@ -144,7 +144,7 @@ def test_a_short_training_runs_from_pool_to_a_model_that_loads(tmp_path: Path, m
     for block in range(2):
         pictures = rng.integers(0, 256, (pools.PICTURES, pools.VERSIONS, 128, 128, 3), dtype=np.uint8)
         np.save(pools.block_path(tmp_path, block), pictures)
-    monkeypatch.setattr(train, "CROPS", ((8, 1), (16, 1)))
+    monkeypatch.setattr(train, "CROPS", ((8, 1, 1), (16, 1, 1)))
     budget = dict(minutes=0.01, device="cpu", seed=0)
     train.train_autoencoder(tmp_path, tmp_path, decoder_only=False, **budget)
     before = AutoencoderDC.from_pretrained(tmp_path / "vae").state_dict()

@@ -18,6 +18,7 @@ from diffusers import AutoencoderDC, UNet2DConditionModel
 from torch import Tensor
 
 from magicstyle_core.attention import Features, FusionInputs, fusing, recording, self_attention_layers
+from magicstyle_core.detail import fused_detail
 from magicstyle_core.mini.colour import lab
 from magicstyle_core.rendering import grain_gain, grain_of, palette_shift
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
@@ -31,6 +32,19 @@ LEAST_DISTANCE = 0.3  # of content to style in texture, in units of CIELAB; what
 LEAST_PALETTE_DISTANCE = 3.0  # the same of colours
 OUTLINES = 1.2  # weight of the outlines; the texture's is 1
 PALETTE = 0.5  # weight of the palette
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Clean latents, each (examples, 16, size, size), and their pixels, each (examples, 3, 8 size, 8 size)."""
+
+    content: Tensor
+    style: Tensor
+    content_pixels: Tensor
+    style_pixels: Tensor
+
+    def to(self, device: str) -> Pairs:
+        return Pairs(*(x.to(device) for x in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -57,8 +71,8 @@ class Rollout:
         self.layers = self_attention_layers(unet)
         self.prompt = torch.zeros(1, 1, unet.config.cross_attention_dim, device=alphas_cumprod.device)
 
-    def loss(self, content: Tensor, style: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Of renders of `content` after `style`, clean latents (examples, 16, size, size), at random settings.
+    def loss(self, pairs: Pairs, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Of renders of the contents after the styles, at random settings.
 
         Returns:
             The loss, and what the finished pictures were judged: texture, palette, outlines, (3,).
@@ -71,12 +85,18 @@ class Rollout:
             texture=rng.choice([0.0, 0.4, 0.8, 1.0]),
         )
         judged = {0, int(rng.integers(1, len(timesteps)))}
+        judge = Judge(lab(pairs.content_pixels), lab(pairs.style_pixels))
         with torch.no_grad():
-            judge = Judge(self._picture(content), self._picture(style))
-        weights = torch.tensor([1.0, PALETTE, OUTLINES], device=content.device)
-        loss, judgement = torch.zeros((), device=content.device), weights
-        for i, x0 in self.render(content, style, timesteps, settings, judged):
-            judgement = judge(self._picture(x0))
+            lost = pairs.content_pixels - self.decode(pairs.content)
+            references = list(zip(pairs.style, pairs.style_pixels - self.decode(pairs.style), strict=True))
+        weights = torch.tensor([1.0, PALETTE, OUTLINES], device=lost.device)
+        loss, judgement = torch.zeros((), device=lost.device), weights
+        for i, x0 in self.render(pairs.content, pairs.style, timesteps, settings, judged):
+            details = [
+                fused_detail(z[None], lost_c[None], [(style[None], lost_s[None], 1.0)], settings, settings.strength)
+                for z, lost_c, (style, lost_s) in zip(x0.detach(), lost, references, strict=True)
+            ]
+            judgement = judge(lab(self.decode(x0) + torch.cat(details)))
             loss = loss + self.alphas_cumprod[timesteps[i]] / len(judged) * (weights * judgement).sum()
         return loss, judgement.detach()
 
@@ -137,9 +157,9 @@ class Rollout:
         output = self.unet(latents, timestep, self.prompt.expand(len(latents), -1, -1)).sample
         return to_noise_pred(output, latents, self.alphas_cumprod[timestep], "v_prediction")
 
-    def _picture(self, latents: Tensor) -> Tensor:
-        """In CIELAB, (examples, 3, 8 size, 8 size)."""
-        return lab(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+    def decode(self, latents: Tensor) -> Tensor:
+        """(examples, 3, 8 size, 8 size) in [-1, 1] or a little beyond."""
+        return self.vae.decode(latents / self.vae.config.scaling_factor).sample
 
 
 class Judge:

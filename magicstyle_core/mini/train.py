@@ -37,10 +37,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from magicstyle_core.attention import OneTokenAttention, feature_fusion_attention
-from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, build_autoencoder
+from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, PATCH, build_autoencoder
 from magicstyle_core.mini.colour import colour_difference
 from magicstyle_core.mini.pool import PICTURES, VERSIONS, load_pool
-from magicstyle_core.mini.rollout import Rollout
+from magicstyle_core.mini.rollout import Pairs, Rollout
 from magicstyle_core.rendering import palette_shift
 
 WIDTHS = (64, 128, 192)
@@ -55,9 +55,8 @@ DECODER_NOISE = 0.01  # the same while the decoder learns on alone
 REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
 DENOISING_WEIGHT = 0.5  # of the loss of all rows beside that of a rollout
 UNFINISHED = (0.5, 0.8)  # of the noise schedule: below, a target's input is the target; above, maybe all content
-CROPS = ((16, 5), (24, 3))  # latents per side and examples per batch: small crops first, larger ones at the end
+CROPS = ((16, 5, 4), (24, 3, 2))  # latents per side, examples, renders in a batch: small crops first, then larger ones
 LARGE_CROPS_FROM = 0.85  # fraction of the time
-ROLLED_OUT = 4  # renders per batch
 
 Group = tuple[list[nn.Parameter], float]
 
@@ -328,17 +327,21 @@ def draw_examples(latents: Tensor, rng: np.random.Generator, count: int, size: i
     return Examples(*(torch.stack(latents) for latents in pictures), *sliders)
 
 
-def draw_pairs(latents: Tensor, rng: np.random.Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Crops of plain pictures and of other pictures in a style, each (count, 16, size, size)."""
-    contents, styles = [], []
+def draw_pairs(latents: Tensor, pool: np.ndarray, rng: np.random.Generator, count: int, size: int) -> Pairs:
+    """Crops of plain pictures and of other pictures in a style."""
+    drawn = []
     for _ in range(count):
-        block = latents[rng.integers(len(latents))].float()  # (pictures, versions, 16, 32, 32)
+        block = rng.integers(len(latents))
         picture, other = rng.choice(PICTURES, 2, replace=False)
-        row, column, style_row, style_column = rng.integers(0, block.shape[-1] - size + 1, 4)
-        contents.append(block[picture, 0, :, row : row + size, column : column + size])
-        style = block[other, rng.integers(1, VERSIONS)]
-        styles.append(style[:, style_row : style_row + size, style_column : style_column + size])
-    return torch.stack(contents), torch.stack(styles)
+        for index in ((block, picture, 0), (block, other, rng.integers(1, VERSIONS))):
+            whole, pixels = latents[index].float(), pool[index]  # (16, 32, 32), (256, 256, 3)
+            row, column = rng.integers(0, whole.shape[-1] - size + 1, 2)
+            crop = pixels[row * PATCH : (row + size) * PATCH, column * PATCH : (column + size) * PATCH]
+            drawn.append((whole[:, row : row + size, column : column + size], crop))
+    (content, content_pixels), (style, style_pixels) = (zip(*drawn[side::2], strict=True) for side in (0, 1))
+    return Pairs(
+        torch.stack(content), torch.stack(style), to_tensor(np.stack(content_pixels)), to_tensor(np.stack(style_pixels))
+    )
 
 
 def draw_strength(rng: np.random.Generator) -> float:
@@ -418,6 +421,7 @@ def train_unet(
     alphas_cumprod = build_scheduler().alphas_cumprod.to(device)
     unet = build_unet()
     if rollouts:
+        pool = load_pool(pool_folder)
         unet.load_state_dict(torch.load(folder / "unet.pt", weights_only=True)["average"])
     unet = unet.to(device, memory_format=torch.channels_last)
     path = folder / ("rollout.pt" if rollouts else "unet.pt")
@@ -432,14 +436,14 @@ def train_unet(
     rollout = Rollout(unet, vae.to(device), alphas_cumprod)
     losses, seen, start = torch.zeros(5), 0, time.monotonic()
     while run.fraction < 1:
-        size, count = CROPS[not rollouts and run.fraction > LARGE_CROPS_FROM]
+        size, count, rolled_out = CROPS[run.fraction > LARGE_CROPS_FROM]
         examples = draw_examples(latents[:-HELD_OUT], rng, count, size)
         examples = Examples(**{name: value.to(device) for name, value in vars(examples).items()})
         target_loss, reference_loss = fusion_loss(unet, attention, alphas_cumprod, examples, rng)
         loss, judgement = target_loss + REFERENCE_WEIGHT * reference_loss, torch.zeros(3)
         if rollouts:
-            content, style = draw_pairs(latents[:-HELD_OUT], rng, ROLLED_OUT, size)
-            rollout_loss, judgement = rollout.loss(content.to(device), style.to(device), rng)
+            pairs = draw_pairs(latents[:-HELD_OUT], pool, rng, rolled_out, size).to(device)
+            rollout_loss, judgement = rollout.loss(pairs, rng)
             loss = rollout_loss + DENOISING_WEIGHT * (target_loss + reference_loss)
         run.update(loss)
         figures = torch.cat([torch.stack([target_loss, reference_loss]).detach().cpu(), judgement.cpu()])
