@@ -157,3 +157,15 @@ def test_a_short_training_runs_from_pool_to_a_model_that_loads(tmp_path: Path, m
     backbone = Backbone.load(str(tmp_path / "model"), device="cpu", dtype="fp32")
     assert (backbone.size, backbone.multiple, backbone.prediction_type) == (256, 8, "v_prediction")
     assert backbone.noise_pred(torch.randn(1, 16, 8, 8), 500).isfinite().all()
+
+
+def test_pairs_are_the_same_places_in_latents_and_pixels() -> None:
+    rng = np.random.default_rng(0)
+    latents = torch.randn(3, pools.PICTURES, pools.VERSIONS, 16, 8, 8)
+    means = latents[:, :, :, :3].permute(0, 1, 2, 4, 5, 3)  # (blocks, pictures, versions, 8, 8, 3)
+    pool = ((means.numpy() + 4) * 30).repeat(8, 3).repeat(8, 4).astype(np.uint8)
+    pairs = train.draw_pairs(latents, pool, rng, 6, 4)
+    assert pairs.content.shape == pairs.style.shape == (6, 16, 4, 4)
+    for cut, pixels in ((pairs.content, pairs.content_pixels), (pairs.style, pairs.style_pixels)):
+        assert pixels.shape == (6, 3, 32, 32)
+        torch.testing.assert_close((cut[:, :3] + 4) * 30 / 127.5 - 1, pixels[:, :, ::8, ::8], atol=1 / 127, rtol=0)
