@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import psutil
 import torch
+import torch.nn.functional as F
 from cachetools import LRUCache
 from PIL import Image
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from magicstyle_core import images, inversion, rendering
 from magicstyle_core.attention import Layer, choose_layers
 from magicstyle_core.backbone import Backbone
-from magicstyle_core.detail import fused_detail
+from magicstyle_core.detail import fused_detail, grain_levels, with_grain, without_lattice
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.features import FeatureBank, Inversion
 from magicstyle_core.preview import fit_rgb_map, linear_preview
@@ -143,6 +144,7 @@ class StyleEngine:
                 noise=noise,
                 rgb_map=fit_rgb_map(trajectory[:1], pixels),
                 detail=lost.half(),
+                grain=grain_levels(pixels),
             )
             self.store.put(session, key, result)
             if bank.given_up:
@@ -318,12 +320,22 @@ class StyleEngine:
         settings: FusionSettings,
         strength: float | Tensor,
     ) -> Image.Image:
+        """The picture of a render's last latents, with fine detail."""
+
         def on_device(x: Tensor) -> Tensor:
             return x.to(self.backbone.device, torch.float32)
 
-        references = [(on_device(s.trajectory[:1]), on_device(s.detail), weight) for s, weight in styles]
-        detail = fused_detail(latents, on_device(content.detail), references, settings, strength)
-        return images.to_image((self.backbone.decode(latents) + detail).cpu())
+        lost = on_device(content.detail)  # (1, 3, height, width)
+        if isinstance(strength, Tensor):
+            strength = F.interpolate(strength, lost.shape[2:], mode="nearest")  # (1, 1, height, width)
+        total = sum(weight for _, weight in styles)
+        references = [(on_device(s.trajectory[:1]), on_device(s.detail), weight / total) for s, weight in styles]
+        grains = [(on_device(s.grain), weight / total) for s, weight in styles]
+        amount = rendering.at_most_one(strength)
+        pixels = without_lattice(self.backbone.decode(latents), self.backbone.multiple, amount)
+        pixels = pixels + fused_detail(latents, lost, references, settings, amount)
+        pixels = with_grain(pixels, grains, settings.texture * amount)
+        return images.to_image(pixels.cpu())
 
     def _free_device_memory(self) -> bool:
         """Steps every bank on the device down a tier after it ran out of memory."""

@@ -27,6 +27,7 @@ class Inversion:
     trajectory: Tensor  # z_0 ... z_{T-1}, (T, channels, latent_height, latent_width), fp32 on the CPU
     noise: Tensor  # the noise estimate at every (z_i, t_i), same shape
     rgb_map: Tensor  # linear map from latents to pixels fitted on this image, see preview.py
+    grain: Tensor  # how strong the image's grain is, ascending quantiles, see detail.py
     detail: Tensor  # what the VAE loses of the image, pixels - decode(z_0), (1, 3, height, width), fp16 on the CPU
 
     @property
@@ -35,7 +36,7 @@ class Inversion:
 
     @property
     def nbytes(self) -> int:
-        return self.trajectory.nbytes + self.noise.nbytes + self.rgb_map.nbytes + self.detail.nbytes
+        return self.trajectory.nbytes + self.noise.nbytes + self.rgb_map.nbytes + self.grain.nbytes + self.detail.nbytes
 
 
 class Row(NamedTuple):

@@ -19,7 +19,6 @@ from magicstyle_core.settings import FusionSettings
 
 VARIATION = 0.4  # share of the start latent's norm that a seed replaces at strength 1
 PALETTE_BLUR = 3  # latents; a palette is the distribution of latents after a mean over this square
-GRAIN_BLUR = 5  # latents; grain is what differs from the mean over this square
 PALETTE_FLOOR = 0.1  # of the mean variance, added to every direction: it limits the gain of faint colours
 
 
@@ -64,7 +63,7 @@ def render(
     trajectory, noise = content.trajectory.to(device), content.noise.to(device)  # (T, channels, height, width)
     weights = [weight for _, weight in styles]
     palettes = [(style.trajectory[:1].to(device), weight / sum(weights)) for style, weight in styles]
-    colour = settings.colour * _at_most_one(strength, device)
+    colour = settings.colour * at_most_one(strength)
     fused = [_is_fused(settings, strength, 1 - i / (content.steps - 1)) for i in indices]
     history = _history(content, styles, settings, layers, indices, strength, fused)
     done = next((n for n in range(len(indices), 0, -1) if history[n] in known), 0)
@@ -128,12 +127,12 @@ def _history(
     amount = strength.cpu().numpy().tobytes() if isinstance(strength, Tensor) else strength
     references = [(style.key, weight) for style, weight in styles]
     fusion = (amount, references, settings.structure, settings.temperature, settings.fusion, [y.name for y in layers])
-    restyled = amount != 0 and (settings.colour > 0 or settings.texture > 0)
+    restyled = amount != 0 and settings.colour > 0
     varied = settings.seed is not None and amount != 0
     start = (
         content.session,
         content.key,
-        (settings.colour, settings.texture, amount, references) if restyled else None,
+        (settings.colour, amount, references) if restyled else None,
         (settings.seed, amount) if varied else None,
     )
     digest = hashlib.sha256(repr(start).encode())
@@ -155,18 +154,16 @@ def start_latents(
     """What a render begins at: (1, channels, height, width).
 
     The content's latents at that stored step, moved as its trajectory would move if the content had the styles'
-    palette, with as much grain in the noise as the styles' noise has; a seed replaces a share by fresh noise.
+    palette; a seed replaces a share by fresh noise.
     """
     device = backbone.device
-    amount = _at_most_one(strength, device)
+    amount = at_most_one(strength)
     latents = content.trajectory[index : index + 1].to(device)  # (1, channels, height, width)
     total = sum(weight for _, weight in styles)
     palettes = [(style.trajectory[:1].to(device), weight / total) for style, weight in styles]
-    grains = [(style.trajectory[index : index + 1].to(device), weight / total) for style, weight in styles]
-    gain = grain_gain(latents, grains) ** (settings.texture * amount)  # (1, channels, height, width)
     alpha = backbone.alpha_cumprod(content.timesteps[index])
     shift = alpha.sqrt() * settings.colour * amount * palette_shift(content.trajectory[:1].to(device), palettes)
-    latents = latents + (gain - 1) * grain_of(latents) + shift
+    latents = latents + shift
     if settings.seed is None:
         return latents
     fresh = torch.randn(latents.shape, generator=torch.Generator().manual_seed(settings.seed)).to(device)
@@ -174,36 +171,8 @@ def start_latents(
     return (1 - share**2) ** 0.5 * latents + share * fresh
 
 
-def _at_most_one(strength: float | Tensor, device: torch.device) -> float | Tensor:
-    return strength.to(device).clamp(max=1) if isinstance(strength, Tensor) else min(strength, 1.0)
-
-
-def grain_gain(latents: Tensor, references: Sequence[tuple[Tensor, float]]) -> Tensor:
-    """The factor on the grain of latents (1, channels, height, width) that gives it the references' local energy.
-
-    Where AdaIN (Huang & Belongie, arXiv 1703.06868) scales a whole channel by one ratio of deviations, this maps the
-    distribution of the local deviations: flat places get the grain of the style's flat places, outlines keep their
-    rank. `references` are latents (1, channels, any height, any width) and weights that sum to 1; the result has the
-    shape of `latents`.
-    """
-    energy = _local_energy(latents)
-    ranks = energy.flatten(2).argsort(-1).argsort(-1)  # (1, channels, positions)
-    log_gain = torch.zeros_like(latents)
-    for reference, weight in references:
-        ordered = _local_energy(reference).flatten(2).sort(-1).values  # (1, channels, reference positions)
-        quantiles = F.interpolate(ordered, energy[0, 0].numel(), mode="linear", align_corners=True)
-        wanted = quantiles.gather(-1, ranks).view_as(energy)
-        log_gain = log_gain + weight * (wanted / energy).log()
-    return log_gain.exp()
-
-
-def grain_of(latents: Tensor) -> Tensor:
-    return latents - _smoothed(latents, GRAIN_BLUR)
-
-
-def _local_energy(latents: Tensor) -> Tensor:
-    """Deviation around every position, per channel; never 0."""
-    return (_smoothed(grain_of(latents).square(), GRAIN_BLUR) + 1e-4).sqrt()
+def at_most_one(strength: float | Tensor) -> float | Tensor:
+    return strength.clamp(max=1) if isinstance(strength, Tensor) else min(strength, 1.0)
 
 
 def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> Tensor:
@@ -218,12 +187,12 @@ def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> 
     Args:
         palettes: clean latents (1, channels, any height, any width) and weights that sum to 1.
     """
-    smooth = _smoothed(latents, PALETTE_BLUR)
+    smooth = smoothed(latents)
     mean, covariance = _statistics(smooth)
     root, inverse_root = _matrix_power(covariance, 0.5), _matrix_power(covariance, -0.5)
     shift = torch.zeros_like(latents)
     for palette, weight in palettes:
-        mean_s, covariance_s = _statistics(_smoothed(palette, PALETTE_BLUR))
+        mean_s, covariance_s = _statistics(smoothed(palette))
         transport = inverse_root @ _matrix_power(root @ covariance_s @ root, 0.5) @ inverse_root  # (channels, channels)
         gain = (transport - torch.eye(len(transport))).to(latents)
         offset = (mean_s - mean).to(latents).view(1, -1, 1, 1)
@@ -232,8 +201,9 @@ def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> 
     return shift
 
 
-def _smoothed(latents: Tensor, size: int) -> Tensor:
-    return F.avg_pool2d(latents, size, 1, size // 2, count_include_pad=False)
+def smoothed(latents: Tensor) -> Tensor:
+    """The mean over a square around every position, without what lies outside."""
+    return F.avg_pool2d(latents, PALETTE_BLUR, 1, PALETTE_BLUR // 2, count_include_pad=False)
 
 
 def _statistics(latents: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,13 +44,13 @@ class FusionSettings:
     """How stored features are fused into a render. Changing these never needs a new inversion."""
 
     strength: float = 1.0  # 0 = the content image, 1 = the style's attention, above = extrapolated
-    structure: float = 0.1  # share of the content's own query in the attention, 0 to 1
+    structure: float = 0.0  # share of the content's own query in the attention, 0 to 1
     colour: float = 1.0  # how far the picture takes the style's palette, 0 to 1
-    texture: float = 0.8  # how far the start latent's grain takes the local energy of the style's, 0 to 1
+    texture: float = 0.7  # how far the grain takes the strength of the style's, 0 to 1
     detail: float = 1.0  # share of what the VAE loses of the images that is put back, 0 to 1
-    temperature: float = 1.8  # factor on the style's attention logits; higher picks fewer, closer patches
+    temperature: float = 1.2  # factor on the style's attention logits; higher picks fewer, closer patches
     fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
-    layers: tuple[str, ...] = ("all",)  # "all", "up", "texture", "up.texture", a layer's label or name
+    layers: tuple[str, ...] = ("up.texture",)  # "all", "up", "texture", "up.texture", a layer's label or name
     start: float = 0.0  # FFA begins at this fraction of the way down
     end: float = 1.0  # FFA ends at this fraction of the way down
     steps: int | None = None  # UNet calls; None = every stored step, fewer = a subset of them
@@ -106,7 +106,7 @@ def _preset(**changes: Any) -> dict[str, Any]:
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6, texture=0.5),
     "Painterly": _preset(),
-    "Bold": _preset(strength=1.4, structure=0.0, texture=1.0),
+    "Bold": _preset(strength=1.4, texture=1.0, layers=("all",)),
     "StyleID": _preset(structure=0.75, texture=0.0, detail=0.0, temperature=1.5, layers=("up.colour", "up.texture")),
     "Colours only": _preset(structure=0.9, texture=0.0, temperature=1.0, end=0.5),
     "Texture only": _preset(colour=0.0, texture=1.0),

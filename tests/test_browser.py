@@ -189,14 +189,18 @@ def test_a_preset_sets_several_sliders_and_renders_once(stylized: Page) -> None:
 
 def test_layer_groups_and_diagram(stylized: Page) -> None:
     open_section(stylized, "Advanced")
-    on, off = stylized.locator("#diagram rect.ms-on"), stylized.locator("#diagram rect:not(.ms-on)")
+    structure = stylized.locator("#groups").get_by_role("checkbox", name="Structure")
+    on, added = stylized.locator("#diagram rect.ms-on"), stylized.locator("#diagram rect.ms-on.ms-structure")
     expect(on.first).to_be_visible()
-    everything = on.count()
-    stylized.locator("#groups").get_by_role("checkbox", name="Structure").uncheck()
+    before = on.count()
+    structure.check()
     expect_pictures(stylized, 2)
-    expect(off.first).to_be_visible()
-    assert 0 < on.count() < everything
+    expect(added.first).to_be_visible()
+    assert on.count() == before + added.count()
     expect(stylized.locator("#layers input:checked")).to_have_count(on.count())
+    structure.uncheck()
+    expect_pictures(stylized, 3)
+    expect(on).to_have_count(before)
 
 
 def test_before_and_after_and_the_round_trip(stylized: Page) -> None:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine, metrics
-from magicstyle_core.detail import fused_detail, looked_up
-from magicstyle_core.images import fit
+from magicstyle_core.detail import fused_detail, grain_levels, looked_up, with_grain, without_lattice
+from magicstyle_core.images import fit, to_tensor
 
 
 def lost(rows: int, columns: int) -> torch.Tensor:
@@ -33,22 +34,21 @@ def test_a_style_may_have_another_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "share"),
+    ("amount", "structure", "share"),
     [
-        (FusionSettings(strength=0), 0),
-        (FusionSettings(structure=1), 0),
-        (FusionSettings(strength=0.5, structure=0.4), 0.3),
-        (FusionSettings(structure=0), 1),
-        (FusionSettings(strength=1.5, structure=0), 1.5),
+        (0.0, 0.0, 0.0),
+        (1.0, 1.0, 0.0),
+        (0.5, 0.4, 0.3),
+        (1.0, 0.0, 1.0),
     ],
 )
-def test_the_shares_of_content_and_style(settings: FusionSettings, share: float) -> None:
+def test_the_shares_of_content_and_style(amount: float, structure: float, share: float) -> None:
     latents, own, first, second = torch.randn(1, 4, 6, 6), lost(6, 6), lost(6, 6), lost(6, 6)
-    styles = [(latents, first, 3.0), (latents, second, 1.0)]
-    expected = max(1 - share, 0) * own + share * (0.75 * first + 0.25 * second)
+    styles = [(latents, first, 0.75), (latents, second, 0.25)]
+    expected = (1 - share) * own + share * (0.75 * first + 0.25 * second)
     for detail in (0, 0.5, 1):
-        set_to = FusionSettings(strength=settings.strength, structure=settings.structure, detail=detail)
-        fused = fused_detail(latents, own, styles, set_to, set_to.strength)
+        settings = FusionSettings(structure=structure, detail=detail)
+        fused = fused_detail(latents, own, styles, settings, amount)
         torch.testing.assert_close(fused, detail * expected)
 
 
@@ -61,11 +61,64 @@ def test_without_colour_the_style_gives_lightness_alone() -> None:
 
 def test_outside_a_mask_the_content_keeps_its_own() -> None:
     latents, own = torch.randn(1, 4, 6, 6), lost(6, 6)
-    strength = torch.zeros(1, 1, 6, 6)
-    strength[..., :3] = 1
-    fused = fused_detail(latents, own, [(latents, lost(6, 6), 1.0)], FusionSettings(structure=0), strength)
+    amount = torch.zeros(1, 1, 48, 48)
+    amount[..., :24] = 1
+    fused = fused_detail(latents, own, [(latents, lost(6, 6), 1.0)], FusionSettings(structure=0), amount)
     assert torch.equal(fused[..., 24:], own[..., 24:])
     assert not torch.isclose(fused[..., :24], own[..., :24]).any(0).all()
+
+
+def test_flat_places_take_different_tiles_and_always_the_same() -> None:
+    flat, style_latents, style_lost = torch.zeros(1, 4, 12, 12), torch.randn(1, 4, 20, 20), lost(20, 20)
+    found = looked_up(style_lost, flat, style_latents)
+    tiles = F.pixel_unshuffle(found, 8)[0].flatten(1).T.unique(dim=0)
+    assert len(tiles) > 10
+    assert torch.equal(found, looked_up(style_lost, flat, style_latents))
+
+
+def test_a_lattice_goes_and_pictures_stay(astronaut) -> None:
+    tile = 0.05 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    lattice = (tile - tile.mean((2, 3), keepdim=True)).repeat(1, 1, 12, 12)
+    slope = torch.linspace(-0.5, 0.5, 96).expand(1, 3, 96, 96)
+    inner = (..., slice(16, -16), slice(16, -16))
+    cleaned = without_lattice(slope + lattice, 8, 1.0)
+    assert (cleaned - slope)[inner].std() < 0.25 * lattice.std()
+    assert torch.equal(without_lattice(slope + lattice, 8, 0.0), slope + lattice)
+    photograph = to_tensor(astronaut.resize((256, 256)))
+    assert (without_lattice(photograph, 8, 1.0) - photograph).std() < 0.02 * photograph.std()
+
+
+def grained(seed: int, *deviations: float) -> torch.Tensor:
+    """Noise in columns of equal width, each with its own deviation: (1, 3, 96, 96)."""
+    noise = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(seed)).expand(1, 3, 96, 96)
+    return noise * torch.tensor(deviations).repeat_interleave(96 // len(deviations))
+
+
+def test_grain_takes_the_strengths_of_the_style_and_keeps_its_ranks() -> None:
+    content, style = grained(0, 0.05, 0.2), grained(1, 0.3, 0.08)
+    after = with_grain(content, [(grain_levels(style), 1.0)], 1.0)
+    quiet, loud = (half.std().item() for half in after.chunk(2, 3))
+    assert quiet == pytest.approx(0.08, rel=0.1)
+    assert loud == pytest.approx(0.3, rel=0.1)
+    torch.testing.assert_close(grain_levels(after), grain_levels(style), rtol=0.1, atol=0.01)
+    half_way = with_grain(content, [(grain_levels(style), 1.0)], 0.5)
+    assert half_way[..., :48].std().item() == pytest.approx((0.05 * 0.08) ** 0.5, rel=0.1)
+
+
+def test_a_picture_has_its_own_grain_already_and_none_grows_beyond_bounds() -> None:
+    content = grained(0, 0.05, 0.2)
+    torch.testing.assert_close(with_grain(content, [(grain_levels(content), 1.0)], 1.0), content, atol=0.01, rtol=0)
+    strong = grained(1, 0.9)
+    assert with_grain(content, [(grain_levels(strong), 1.0)], 1.0).std() <= 2.01 * content.std()
+
+
+def test_grain_stays_where_none_is_asked_for() -> None:
+    content, style = grained(0, 0.05, 0.2), grained(1, 0.3, 0.08)
+    amount = torch.zeros(1, 1, 96, 96)
+    amount[..., 48:] = 1
+    after = with_grain(content, [(grain_levels(style), 1.0)], amount)
+    assert torch.equal(after[..., :48], content[..., :48])
+    assert (after[..., 48:] - content[..., 48:]).abs().mean() > 0.01
 
 
 def test_texture_that_the_vae_drops_arrives(engine: StyleEngine, astronaut, painted) -> None:
@@ -73,8 +126,8 @@ def test_texture_that_the_vae_drops_arrives(engine: StyleEngine, astronaut, pain
     content, style = (engine.invert(picture, settings, session="detail") for picture in (astronaut, painted))
     example = np.asarray(fit(painted, style.width, engine.backbone.multiple))
     without, with_detail = (
-        metrics.texture_distance(np.asarray(engine.stylize(content, style, FusionSettings(detail=x)).image), example)
-        for x in (0, 1)
+        metrics.texture_distance(np.asarray(engine.stylize(content, style, settings).image), example)
+        for settings in (FusionSettings(detail=0, texture=0), FusionSettings())
     )
     assert with_detail < 0.8 * without
     engine.forget("detail")

@@ -1,6 +1,6 @@
 import torch
 
-from magicstyle_core.rendering import PALETTE_BLUR, _local_energy, _smoothed, grain_gain, palette_shift
+from magicstyle_core.rendering import palette_shift, smoothed
 
 
 def latents(seed: int, *size: int) -> torch.Tensor:
@@ -17,9 +17,9 @@ def statistics(smooth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_palette_arrives_in_the_smoothed_latents_and_detail_stays() -> None:
     content, style = latents(0, 40, 40), latents(1, 30, 50)
     shift = palette_shift(content, [(style, 1.0)])
-    mean, covariance = statistics(_smoothed(style, PALETTE_BLUR))
-    mean_before, covariance_before = statistics(_smoothed(content, PALETTE_BLUR))
-    mean_after, covariance_after = statistics(_smoothed(content, PALETTE_BLUR) + shift)
+    mean, covariance = statistics(smoothed(style))
+    mean_before, covariance_before = statistics(smoothed(content))
+    mean_after, covariance_after = statistics(smoothed(content) + shift)
     torch.testing.assert_close(mean_after, mean, atol=1e-3, rtol=1e-3)
     assert (covariance_after - covariance).norm() < 0.25 * (covariance_before - covariance).norm()
     assert (mean_before - mean).norm() > 0.1
@@ -44,23 +44,5 @@ def test_several_palettes_weigh_in() -> None:
 def test_a_flat_picture_takes_the_mean_without_blowing_up() -> None:
     style = latents(1, 16, 16)
     moved = palette_shift(torch.zeros(1, 4, 16, 16), [(style, 1.0)])
-    torch.testing.assert_close(moved.mean((2, 3)), _smoothed(style, PALETTE_BLUR).mean((2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(moved.mean((2, 3)), smoothed(style).mean((2, 3)), atol=1e-4, rtol=1e-4)
     assert moved.std() < 10
-
-
-def test_grain_takes_the_local_energy_of_the_style_and_keeps_its_ranks() -> None:
-    content, style = latents(0, 40, 40), latents(1, 30, 50)
-    content[..., :20] *= 0.1  # a flat half
-    gain = grain_gain(content, [(style, 1.0)])
-    assert gain[..., :16].mean() > 3 * gain[..., 24:].mean()
-    wanted = _local_energy(content) * gain
-    for channel in range(4):
-        before, after = _local_energy(content)[0, channel].flatten(), wanted[0, channel].flatten()
-        assert (after[before.argsort()].diff() >= -1e-5).all()
-        expected = _local_energy(style)[0, channel].quantile(torch.tensor([0.1, 0.5, 0.9]))
-        torch.testing.assert_close(after.quantile(torch.tensor([0.1, 0.5, 0.9])), expected, rtol=0.02, atol=0.01)
-
-
-def test_a_picture_has_its_own_grain_already() -> None:
-    content = latents(0, 16, 16)
-    torch.testing.assert_close(grain_gain(content, [(content, 1.0)]), torch.ones_like(content))

@@ -47,6 +47,7 @@ def inversion(session: str, key: str, nbytes: int = 40) -> Inversion:
         trajectory=torch.zeros(nbytes, dtype=torch.uint8),
         noise=empty,
         rgb_map=empty,
+        grain=empty,
         detail=empty,
     )
 

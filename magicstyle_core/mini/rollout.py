@@ -20,7 +20,7 @@ from torch import Tensor
 from magicstyle_core.attention import Features, FusionInputs, fusing, recording, self_attention_layers
 from magicstyle_core.detail import fused_detail
 from magicstyle_core.mini.colour import lab
-from magicstyle_core.rendering import grain_gain, grain_of, palette_shift
+from magicstyle_core.rendering import palette_shift
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
 from magicstyle_core.settings import FusionSettings
 
@@ -82,7 +82,6 @@ class Rollout:
             strength=1.0 if rng.random() < 0.7 else rng.uniform(1, 1.5),
             structure=rng.uniform(0, 0.3),
             temperature=rng.uniform(1.2, 2.0),
-            texture=rng.choice([0.0, 0.4, 0.8, 1.0]),
         )
         judged = {0, int(rng.integers(1, len(timesteps)))}
         judge = Judge(lab(pairs.content_pixels), lab(pairs.style_pixels))
@@ -93,7 +92,7 @@ class Rollout:
         loss, judgement = torch.zeros((), device=lost.device), weights
         for i, x0 in self.render(pairs.content, pairs.style, timesteps, settings, judged):
             details = [
-                fused_detail(z[None], lost_c[None], [(style[None], lost_s[None], 1.0)], settings, settings.strength)
+                fused_detail(z[None], lost_c[None], [(style[None], lost_s[None], 1.0)], settings, 1.0)
                 for z, lost_c, (style, lost_s) in zip(x0.detach(), lost, references, strict=True)
             ]
             judgement = judge(lab(self.decode(x0) + torch.cat(details)))
@@ -110,7 +109,7 @@ class Rollout:
         """
         both = self._invert(torch.cat([content, style]), timesteps)
         contents, styles = both.rows(0, len(content)), both.rows(len(content), None)
-        latents = self._start(contents, styles, timesteps[-1], settings.texture)
+        latents = self._start(contents, styles, timesteps[-1])
         for i in reversed(range(len(timesteps))):
             inputs = FusionInputs(
                 contents.features[i],
@@ -145,12 +144,10 @@ class Rollout:
             latents = move(latents, noise_pred, self.alphas_cumprod[timestep], self.alphas_cumprod[following])
         return inverted
 
-    def _start(self, contents: Inverted, styles: Inverted, timestep: int, texture: float) -> Tensor:
+    def _start(self, contents: Inverted, styles: Inverted, timestep: int) -> Tensor:
         """As `rendering.start_latents`, for a batch and at strength 1."""
-        latents = contents.trajectory[-1]
-        gain = grain_gain(latents, [(styles.trajectory[-1], 1.0)]) ** texture
         shift = self.alphas_cumprod[timestep].sqrt() * palette_shifts(contents.trajectory[0], styles.trajectory[0])
-        return latents + (gain - 1) * grain_of(latents) + shift
+        return contents.trajectory[-1] + shift
 
     def _noise_pred(self, latents: Tensor, timestep: int) -> Tensor:
         latents = latents.contiguous(memory_format=torch.channels_last)

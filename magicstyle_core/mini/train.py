@@ -469,6 +469,11 @@ def export(unet: UNet2DConditionModel, vae: AutoencoderDC, folder: Path) -> None
     """Writes the model in diffusers' layout, weights as fp16 safetensors."""
     copy.deepcopy(unet).half().save_pretrained(folder / "unet")
     copy.deepcopy(vae).half().save_pretrained(folder / "vae")
+    for part in ("unet", "vae"):
+        path = folder / part / "config.json"
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)  # the folder of the checkpoint
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     build_scheduler().save_pretrained(folder / "scheduler")
     save_file({"null_prompt": torch.zeros(1, 1, PROMPT_DIM)}, folder / "null_prompt.safetensors")
     index = {

@@ -40,14 +40,20 @@ class LayerChooser:
         """The shortest way to say the same in settings."""
         return ("all",) if set(names) == set(self.names) else tuple(names)
 
-    def of_groups(self, groups: Sequence[str]) -> list[str]:
-        """Names of the layers that belong to these groups."""
-        return [layer.name for layer in self.layers if layer.group in groups]
+    def switch_groups(self, names: Sequence[str], groups: Sequence[str]) -> list[str]:
+        """The chosen layers after groups were switched on or off; a group chosen in part stays as it is."""
+        off = set(self.full_groups(names)) - set(groups)
+        return [
+            layer.name
+            for layer in self.layers
+            if layer.group in groups or (layer.name in names and layer.group not in off)
+        ]
 
     def full_groups(self, names: Sequence[str]) -> list[str]:
         """The groups all of whose layers are among `names`."""
         chosen = set(names)
-        return [group for _, group in self.group_choices() if chosen.issuperset(self.of_groups([group]))]
+        missing = {layer.group for layer in self.layers if layer.name not in chosen}
+        return [group for _, group in self.group_choices() if group not in missing]
 
     def diagram(self, names: Sequence[str]) -> str:
         """The UNet as an SVG: a box per layer, deeper where the picture is smaller, filled where FFA is on."""

@@ -237,13 +237,14 @@ def _advanced(parts: dict[str, Any], chooser: LayerChooser, defaults: FusionSett
         0, label="Variation", precision=0, minimum=0, elem_id="variation",
         info="0: the one exact result. Any other number: another draw of it.",
     )  # fmt: skip
+    names = chooser.expand(defaults.layers)
     parts["groups"] = gr.CheckboxGroup(
-        chooser.group_choices(), value=chooser.full_groups(chooser.names), label="Layer groups", elem_id="groups",
+        chooser.group_choices(), value=chooser.full_groups(names), label="Layer groups", elem_id="groups",
         info="Switch the layers that carry one kind of thing together.",
     )  # fmt: skip
-    parts["diagram"] = gr.HTML(chooser.diagram(chooser.names), elem_id="diagram")
+    parts["diagram"] = gr.HTML(chooser.diagram(names), elem_id="diagram")
     controls["layers"] = gr.CheckboxGroup(
-        chooser.choices(), value=chooser.names, label="Layers", elem_id="layers",
+        chooser.choices(), value=names, label="Layers", elem_id="layers",
         info="Fewer: the style enters in fewer places.",
     )  # fmt: skip
 

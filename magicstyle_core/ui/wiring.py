@@ -79,13 +79,13 @@ def _connect_choosers(studio: Studio, set_then_render: Callable[[Dependency], An
     def set_layers(names: list[str]) -> tuple[list[str], str]:
         return chooser.full_groups(names), chooser.diagram(names)
 
-    def set_groups(groups: list[str]) -> tuple[list[str], str]:
-        names = chooser.of_groups(groups)
-        return names, chooser.diagram(names)
+    def set_groups(names: list[str], groups: list[str]) -> tuple[list[str], str]:
+        switched = chooser.switch_groups(names, groups)
+        return switched, chooser.diagram(switched)
 
     set_then_render(page.preset.input(set_preset, {page.preset, *page.controls.values()}, setters, **AT_ONCE))
     set_then_render(layers.input(set_layers, layers, [page.groups, page.diagram], **AT_ONCE))
-    set_then_render(page.groups.input(set_groups, page.groups, [layers, page.diagram], **AT_ONCE))
+    set_then_render(page.groups.input(set_groups, [layers, page.groups], [layers, page.diagram], **AT_ONCE))
     page.region.input(studio.note_region, [page.region, page.content], [page.brush, page.region_note], **AT_ONCE)
     set_then_render(page.brush.input(studio.keep_brushed, page.brush, None, trigger_mode="always_last", **AT_ONCE))
 

@@ -114,8 +114,9 @@ class Bench:
         return f"bench {next(self._fresh)}"
 
     def fresh_settings(self, **changes: Any) -> FusionSettings:
-        """The default settings, but for a trace that no render had before, so that none goes on from another."""
-        return FusionSettings(temperature=FusionSettings().temperature + 1e-5 * next(self._fresh), **changes)
+        """The default settings in all layers, with a trace that no render had before: none goes on from another."""
+        temperature = FusionSettings().temperature + 1e-5 * next(self._fresh)
+        return FusionSettings(temperature=temperature, layers=("all",), **changes)
 
     def first_result(self) -> None:
         session = self.fresh_session()
