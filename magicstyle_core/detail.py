@@ -72,7 +72,8 @@ def looked_up(lost: Tensor, latents: Tensor, style_latents: Tensor) -> Tensor:
     drawn = []
     for rows in query.split(ROWS):
         distances = torch.cdist(rows, key).square()  # (rows, style places)
-        gumbel = -torch.empty(distances.shape).exponential_(generator=draws).log().to(distances)
+        uniform = torch.rand(distances.shape, generator=draws).clamp(min=1e-7).to(distances)
+        gumbel = -(-uniform.log()).log()
         temperature = SPREAD * distances.min(1, keepdim=True).values
         drawn.append((temperature * gumbel - distances).argmax(1))
     found = value[:, torch.cat(drawn)].view(1, -1, latents.shape[2], latents.shape[3])
