@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicstyle_core.features import Inversion
+from magicstyle_core.rendering import at_most_one
 from magicstyle_core.settings import FusionSettings
 
 NEIGHBOURHOOD = 3  # latents; places are alike if their latents over this square are
@@ -26,6 +28,33 @@ COMMON = (0.25, 0.55)  # share of the grain that tiles have in common: below non
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
 
 Style = tuple[Tensor, Tensor, float]  # clean latents, lost detail, weight
+
+
+def detailed(
+    pixels: Tensor,
+    latents: Tensor,
+    content: Inversion,
+    styles: Sequence[tuple[Inversion, float]],
+    settings: FusionSettings,
+    strength: float | Tensor,
+) -> Tensor:
+    """A decoded render with its fine detail: (1, 3, height, width) in [-1, 1] or a little beyond.
+
+    Args:
+        pixels: the decoded render, (1, 3, height, width).
+        latents: the same before decoding, (1, channels, latent_height, latent_width).
+        styles: with positive weights.
+        strength: settings.strength, or a map of it, (1, 1, latent_height, latent_width).
+    """
+    amount = at_most_one(strength)
+    if isinstance(amount, Tensor):
+        amount = F.interpolate(amount, pixels.shape[2:], mode="nearest")  # (1, 1, height, width)
+    total = sum(weight for _, weight in styles)
+    references = [(s.trajectory[:1].to(pixels), s.detail.to(pixels), weight / total) for s, weight in styles]
+    grains = [(s.grain.to(pixels), weight / total) for s, weight in styles]
+    pixels = without_lattice(pixels, pixels.shape[2] // latents.shape[2], amount)
+    pixels = pixels + fused_detail(latents, content.detail.to(pixels), references, settings, amount)
+    return with_grain(pixels, grains, settings.texture * amount)
 
 
 def fused_detail(

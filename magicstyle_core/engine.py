@@ -12,7 +12,6 @@ from weakref import WeakSet
 
 import psutil
 import torch
-import torch.nn.functional as F
 from cachetools import LRUCache
 from PIL import Image
 from torch import Tensor
@@ -20,7 +19,7 @@ from torch import Tensor
 from magicstyle_core import images, inversion, rendering
 from magicstyle_core.attention import Layer, choose_layers
 from magicstyle_core.backbone import Backbone
-from magicstyle_core.detail import fused_detail, grain_levels, with_grain, without_lattice
+from magicstyle_core.detail import detailed, grain_levels
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.features import FeatureBank, Inversion
 from magicstyle_core.preview import fit_rgb_map, linear_preview
@@ -218,7 +217,8 @@ class StyleEngine:
             with self._known_lock:
                 self._known[content.session, step.history] = step.latents.cpu()
             if step.step == step.total:
-                picture = self._finished(step.latents, content, weighted, settings, strength)
+                pixels = self.backbone.decode(step.latents)  # (1, 3, height, width)
+                picture = images.to_image(detailed(pixels, step.latents, content, weighted, settings, strength).cpu())
                 yield Frame(step.step, step.total, done, picture, final=True)
             elif preview_every and step.step % preview_every == 0 and not step.reused:
                 yield Frame(step.step, step.total, done, self._preview(step.x0, content), final=False)
@@ -311,31 +311,6 @@ class StyleEngine:
         rows, columns = content.trajectory.shape[-2:]
         inside = images.mask_to_tensor(mask, rows, columns).to(self.backbone.device)  # (1, 1, rows, columns)
         return settings.outside + inside * (settings.strength - settings.outside)
-
-    def _finished(
-        self,
-        latents: Tensor,
-        content: Inversion,
-        styles: Sequence[tuple[Inversion, float]],
-        settings: FusionSettings,
-        strength: float | Tensor,
-    ) -> Image.Image:
-        """The picture of a render's last latents, with fine detail."""
-
-        def on_device(x: Tensor) -> Tensor:
-            return x.to(self.backbone.device, torch.float32)
-
-        lost = on_device(content.detail)  # (1, 3, height, width)
-        if isinstance(strength, Tensor):
-            strength = F.interpolate(strength, lost.shape[2:], mode="nearest")  # (1, 1, height, width)
-        total = sum(weight for _, weight in styles)
-        references = [(on_device(s.trajectory[:1]), on_device(s.detail), weight / total) for s, weight in styles]
-        grains = [(on_device(s.grain), weight / total) for s, weight in styles]
-        amount = rendering.at_most_one(strength)
-        pixels = without_lattice(self.backbone.decode(latents), self.backbone.multiple, amount)
-        pixels = pixels + fused_detail(latents, lost, references, settings, amount)
-        pixels = with_grain(pixels, grains, settings.texture * amount)
-        return images.to_image(pixels.cpu())
 
     def _free_device_memory(self) -> bool:
         """Steps every bank on the device down a tier after it ran out of memory."""

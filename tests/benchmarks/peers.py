@@ -17,6 +17,7 @@ from torch import Tensor
 from magicstyle_core import FusionSettings, Inversion
 from magicstyle_core.attention import Attend, feature_fusion_attention, sdpa
 from magicstyle_core.backbone import Backbone
+from magicstyle_core.detail import detailed
 from magicstyle_core.rendering import palette_shift, start_latents
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
 
@@ -195,4 +196,5 @@ def three_branches(
             latents = move(latents, noise_pred, alpha, alpha_to) + residual
     latents = latents + colour * palette_shift(latents, palettes)
     decoded = torch.cat([trajectory[:1], trajectory_s[:1], latents]) if as_published else latents
-    return backbone.decode(decoded)[-1:].cpu() + settings.detail * content.detail
+    pixels = backbone.decode(decoded)[-1:]  # (1, 3, height, width)
+    return detailed(pixels, latents, content, [(style, 1.0)], settings, settings.strength).cpu()
