@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     stylize.add_argument("--structure", type=float, help="0 to 1; higher: more of the content's own layout")
     stylize.add_argument("--colour", type=float, help="0 to 1; higher: more of the style's colours")
     stylize.add_argument("--texture", type=float, help="0 to 1; higher: more of the style's grain in flat places")
-    stylize.add_argument("--detail", type=float, help="0 to 1; higher: more of the fine lines that the VAE drops")
+    stylize.add_argument("--detail", type=float, help="0 to 1; higher: more of fine lines and of the outlines")
     stylize.add_argument("--temperature", type=float, help="0.1 to 5; higher: crisper strokes")
     stylize.add_argument("--fusion", choices=("blend", "joint"))
     stylize.add_argument("--layers", nargs="+", metavar="NAME", help="layers where FFA applies; see 'info'")

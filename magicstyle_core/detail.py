@@ -1,7 +1,8 @@
 """Fine detail, in pixels: what the VAE loses of the pictures is put back, and flat places take on the style's grain.
 
 Latents at an eighth of the size hold no lashes, brush hairs or tesserae. An inversion keeps what its image lost, so
-that a render gets it back: the content's where the content stays, the style's where the style arrived.
+that a render gets it back: the content's where the content stays, the style's where the style arrived. Outlines of
+the photograph that are stronger than what the style has there come back in any case.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ GRAIN_LEVELS = 256  # quantiles at which the strength of a picture's grain is ke
 MOST_GAIN = 2.0  # on the grain
 FAINTEST = 1 / 255  # deviation below which grain counts as none
 LATTICE = 5  # tiles along the square in which a lattice is looked for
+FAVOUR = 1.4  # on the strength of the photograph's grain where it is compared with the render's
+DECISION = 4  # exponent of that comparison; higher: all of one or all of the other
 COMMON = (0.25, 0.55)  # share of the grain that tiles have in common: below none is a lattice, above all is
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
 
@@ -54,6 +57,8 @@ def detailed(
     grains = [(s.grain.to(pixels), weight / total) for s, weight in styles]
     pixels = without_lattice(pixels, pixels.shape[2] // latents.shape[2], amount)
     pixels = pixels + fused_detail(latents, content.detail.to(pixels), references, settings, amount)
+    photograph = content.pixels.to(pixels) / 127.5 - 1  # (1, 3, height, width)
+    pixels = with_outlines(pixels, photograph, settings.detail * amount)
     return with_grain(pixels, grains, settings.texture * amount)
 
 
@@ -128,6 +133,25 @@ def without_lattice(pixels: Tensor, patch: int, amount: float | Tensor) -> Tenso
     return pixels - amount * F.pixel_shuffle(lattice, patch)
 
 
+def with_outlines(pixels: Tensor, photograph: Tensor, amount: float | Tensor) -> Tensor:
+    """`pixels` with the grain of the photograph's lightness where that is the stronger: (1, 3, height, width).
+
+    Eyes, mouths and outlines win against the style's texture, skin and sky lose:
+
+        m = (f E_photograph)^p / ((f E_photograph)^p + E^p),  E the deviation of lightness around a pixel
+
+    Args:
+        pixels: (1, 3, height, width) in [-1, 1].
+        photograph: the same size.
+        amount: 0 = as it is, 1 = all of m; a number or a map, (1, 1, height, width).
+    """
+    own, render = (FAVOUR * _grain_energy(photograph)) ** DECISION, _grain_energy(pixels) ** DECISION
+    share = amount * own / (own + render)  # (1, 1, height, width)
+    own_lightness, lightness = _lightness(photograph), _lightness(pixels)
+    change = (own_lightness - _blurred(own_lightness)) - (lightness - _blurred(lightness))
+    return pixels + share * change
+
+
 def grain_levels(pixels: Tensor) -> Tensor:
     """How strong the grain is around each pixel, as ascending quantiles: (GRAIN_LEVELS,).
 
@@ -162,8 +186,12 @@ def with_grain(pixels: Tensor, grains: Sequence[tuple[Tensor, float]], amount: f
 
 def _grain_energy(pixels: Tensor) -> Tensor:
     """Deviation of lightness around every pixel, (1, 1, height, width); never 0."""
-    lightness = (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    lightness = _lightness(pixels)
     return (_blurred((lightness - _blurred(lightness)).square()) + FAINTEST**2).sqrt()
+
+
+def _lightness(pixels: Tensor) -> Tensor:
+    return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)  # (1, 1, height, width)
 
 
 def _blurred(pixels: Tensor) -> Tensor:

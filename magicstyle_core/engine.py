@@ -142,8 +142,9 @@ class StyleEngine:
                 trajectory=trajectory,
                 noise=noise,
                 rgb_map=fit_rgb_map(trajectory[:1], pixels),
-                detail=lost.half(),
                 grain=grain_levels(pixels),
+                pixels=((pixels + 1) * 127.5).round().to(torch.uint8),
+                detail=lost.half(),
             )
             self.store.put(session, key, result)
             if bank.given_up:

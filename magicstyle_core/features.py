@@ -28,6 +28,7 @@ class Inversion:
     noise: Tensor  # the noise estimate at every (z_i, t_i), same shape
     rgb_map: Tensor  # linear map from latents to pixels fitted on this image, see preview.py
     grain: Tensor  # how strong the image's grain is, ascending quantiles, see detail.py
+    pixels: Tensor  # of the prepared image, (1, 3, height, width), uint8 on the CPU
     detail: Tensor  # what the VAE loses of the image, pixels - decode(z_0), (1, 3, height, width), fp16 on the CPU
 
     @property
@@ -36,7 +37,7 @@ class Inversion:
 
     @property
     def nbytes(self) -> int:
-        return self.trajectory.nbytes + self.noise.nbytes + self.rgb_map.nbytes + self.grain.nbytes + self.detail.nbytes
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
 
 
 class Row(NamedTuple):

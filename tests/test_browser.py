@@ -123,7 +123,9 @@ def slider(page: Page, name: str) -> Locator:
 
 
 def open_section(page: Page, name: str) -> None:
+    """Gradio mounts what a section holds after the click; a number typed before that is done would be lost."""
     page.get_by_role("button", name=re.compile(f"^{name}")).click()
+    page.evaluate("() => new Promise(mounted => requestIdleCallback(() => setTimeout(mounted, 200)))")
 
 
 def test_keyboard_on_a_slider_renders_again_without_inversion(stylized: Page, engine: StyleEngine) -> None:
@@ -161,7 +163,7 @@ def test_a_newer_change_supersedes_and_stop_stops(stylized: Page, engine: StyleE
     steps = stylized.locator("#slider-steps input[type=number]")
     steps.fill("60")
     steps.press("Enter")
-    expect(stylized.locator("#steps-note")).to_contain_text("new inversion")
+    expect(stylized.locator("#steps-note")).to_contain_text("More need a new inversion")
     expect(stylized.locator("#status")).to_contain_text("Full picture", timeout=2 * WAIT)
     calls = engine.stats()["unet_calls"]
     slider(stylized, "colour").focus()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine, metrics
-from magicstyle_core.detail import fused_detail, grain_levels, looked_up, with_grain, without_lattice
+from magicstyle_core.detail import fused_detail, grain_levels, looked_up, with_grain, with_outlines, without_lattice
 from magicstyle_core.images import fit, to_tensor
 
 
@@ -119,6 +120,38 @@ def test_grain_stays_where_none_is_asked_for() -> None:
     after = with_grain(content, [(grain_levels(style), 1.0)], amount)
     assert torch.equal(after[..., :48], content[..., :48])
     assert (after[..., 48:] - content[..., 48:]).abs().mean() > 0.01
+
+
+def test_the_stronger_of_photograph_and_render_wins() -> None:
+    photograph, render = grained(0, 0.3, 0.05), grained(1, 0.05, 0.3)
+    after = with_outlines(render, photograph, 1.0)
+    outlines, texture = (..., slice(8, 40)), (..., slice(56, 88))
+    assert (after - photograph)[outlines].std() < 0.2 * (render - photograph)[outlines].std()
+    assert (after - render)[texture].std() < 0.05 * (render - photograph)[texture].std()
+    assert torch.equal(with_outlines(render, photograph, 0.0), render)
+    torch.testing.assert_close(with_outlines(photograph, photograph, 1.0), photograph)
+
+
+def test_outlines_come_back_in_the_colours_of_the_render() -> None:
+    photograph, render = grained(0, 0.3), 0.05 * torch.randn(1, 3, 96, 96)
+    change = with_outlines(render, photograph, 1.0) - render
+    assert change.std() > 0.2
+    torch.testing.assert_close(change[:, 0], change[:, 2])
+
+
+def test_a_quiet_style_leaves_outlines(engine: StyleEngine, astronaut) -> None:
+    settings = InversionSettings(steps=8)
+    paper = Image.new("RGB", (256, 256), (200, 150, 90))
+    content, style = (engine.invert(picture, settings, session="outlines") for picture in (astronaut, paper))
+    photograph = np.asarray(fit(astronaut, content.width, engine.backbone.multiple))
+    without, with_detail = (
+        metrics.edge_correlation(
+            np.asarray(engine.stylize(content, style, FusionSettings(detail=detail, texture=0)).image), photograph
+        )
+        for detail in (0, 1)
+    )
+    assert with_detail > without + 0.05
+    engine.forget("outlines")
 
 
 def test_texture_that_the_vae_drops_arrives(engine: StyleEngine, astronaut, painted) -> None:

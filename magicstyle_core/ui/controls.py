@@ -33,7 +33,7 @@ MAIN_SLIDERS = (
     SliderSpec("texture", "Texture", 0, 1, 0.05, "Higher: flat places take on the style's grain."),
 )
 ADVANCED_SLIDERS = (
-    SliderSpec("detail", "Detail", 0, 1, 0.05, "Higher: fine lines that the model drops come back, of both pictures."),
+    SliderSpec("detail", "Detail", 0, 1, 0.05, "Higher: fine lines of both pictures come back, and outlines."),
     SliderSpec("temperature", "Sharpness", 0.5, 3, 0.1, "Higher: fewer, better matching patches of the style."),
     SliderSpec("start", "Start", 0, 1, 0.05, "Later: the style leaves large shapes and colours alone."),
     SliderSpec("end", "End", 0, 1, 0.05, "Earlier: the style leaves fine detail alone."),
