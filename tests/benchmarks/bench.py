@@ -10,8 +10,8 @@ Seconds are medians; what a ratio compares runs by turns. Sections, one function
     results  first result, re-render, draft
     tiers    features on the device, in 8 bits, in host memory, not kept: seconds, bytes, PSNR
     growth   with steps, size and sessions
-    recipe   (only with --peer) a first result by the plain recipe of the relatives; see peers.py
-    branches (only with --peer) re-renders by the batch of three without a bank; see peers.py
+    recipe   (with --peer or --only) a first result by the plain recipe of the relatives; see peers.py
+    branches (with --peer or --only) re-renders by the batch of three without a bank; see peers.py
 """
 
 from __future__ import annotations
