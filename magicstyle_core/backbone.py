@@ -27,6 +27,7 @@ from torch import Tensor
 
 from magicstyle_core.attention import Attend, OneTokenAttention, probed_xformers, sdpa, self_attention_layers
 from magicstyle_core.errors import ModelError
+from magicstyle_core.margin import with_margin, without_margin
 from magicstyle_core.schedule import to_noise_pred
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Backbone:
         null_prompt: Tensor,
         device: torch.device,
         preview_vae: AutoencoderTiny | None = None,
+        margin: int = 0,
     ) -> None:
         self.name = name
         self.messages: list[str] = []  # what the user should know: a fallback, memory that ran out
@@ -82,6 +84,7 @@ class Backbone:
         channels = vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels
         self.multiple = 2 ** (len(channels) - 1)  # pixels of the image side per latent
         self.size = unet.config.sample_size * self.multiple
+        self.margin = margin  # of latents, in latents, see margin.py
         self.unet_calls = 0
         self.lock = threading.Lock()
         self.free_memory: Callable[[], bool] = lambda: False
@@ -117,14 +120,14 @@ class Backbone:
             config = DDIMScheduler.load_config(folder, subfolder="scheduler")
             scheduler = DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False)
             null_prompt = _null_prompt(folder)
+            margin = _margin(folder)
         except (OSError, KeyError, AttributeError, ValueError) as error:
             raise ModelError(
                 f"{name} is not a Stable Diffusion 1.x or 2.x model in diffusers layout ({error}). "
                 "Expected the folders unet, vae, scheduler, and tokenizer with text_encoder."
             ) from error
-        backbone = cls(
-            name, unet, vae, scheduler, null_prompt, chosen_device, _load_preview_vae(preview_vae, chosen_dtype)
-        )
+        small_vae = _load_preview_vae(preview_vae, chosen_dtype)
+        backbone = cls(name, unet, vae, scheduler, null_prompt, chosen_device, small_vae, margin)
         if attention not in ("sdpa", "xformers"):
             raise ModelError(f"Attention is {attention!r}; give sdpa or xformers.")
         if attention == "xformers":
@@ -179,8 +182,12 @@ class Backbone:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """(1, 3, height, width) in [-1, 1] to fp32 latents (1, channels, h, w): the mean, never a sample."""
-        encoded = self._in_memory(lambda: self.vae.encode(pixels.to(self.device, self.dtype)))
+        """(1, 3, height, width) in [-1, 1] to fp32 latents (1, channels, h, w): the mean, never a sample.
+
+        Height and width are h and w less the margin on both sides, times `multiple`.
+        """
+        wide = with_margin(pixels, self.margin * self.multiple)
+        encoded = self._in_memory(lambda: self.vae.encode(wide.to(self.device, self.dtype)))
         if hasattr(encoded, "latent_dist"):
             latents = encoded.latent_dist.mode()
         else:
@@ -190,16 +197,18 @@ class Backbone:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """fp32 latents (1, channels, h, w) to pixels (1, 3, height, width), fp32, about [-1, 1]."""
+        """fp32 latents (1, channels, h, w) to pixels (1, 3, height, width) as in `encode`, fp32, about [-1, 1]."""
         shift = self.vae.config.get("shift_factor") or 0.0
         scaled = latents / self.vae.config.scaling_factor + shift
-        return self._in_memory(lambda: self.vae.decode(scaled.to(self.device, self.dtype)).sample.float())
+        wide = self._in_memory(lambda: self.vae.decode(scaled.to(self.device, self.dtype)).sample.float())
+        return without_margin(wide, self.margin * self.multiple)
 
     @torch.no_grad()
     def preview(self, latents: Tensor) -> Tensor:
         """fp32 latents to pixels by the small decoder, shapes as in `decode`."""
         assert self.preview_vae is not None
-        return self.preview_vae.decode(latents.to(self.device, self.preview_vae.dtype)).sample.float().clamp(-1, 1)
+        wide = self.preview_vae.decode(latents.to(self.device, self.preview_vae.dtype)).sample.float().clamp(-1, 1)
+        return without_margin(wide, self.margin * self.multiple)
 
 
 def _load_preview_vae(name: str | None, dtype: torch.dtype) -> AutoencoderTiny | None:
@@ -242,6 +251,12 @@ def _find(name: str) -> Path:
             f"{name} is not cached and cannot be downloaded (no network, or no such model). "
             "Give a folder with --model, or use mini."
         ) from error
+
+
+def _margin(folder: Path) -> int:
+    """What the embedded model's index says; Stable Diffusion needs none."""
+    index = folder / "model_index.json"
+    return json.loads(index.read_text()).get("margin", 0) if index.is_file() else 0
 
 
 def _choose_device(device: str) -> torch.device:

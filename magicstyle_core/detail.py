@@ -53,7 +53,7 @@ def detailed(
     if isinstance(amount, Tensor):
         amount = F.interpolate(amount, pixels.shape[2:], mode="nearest")  # (1, 1, height, width)
     total = sum(weight for _, weight in styles)
-    references = [(s.trajectory[:1].to(pixels), s.detail.to(pixels), weight / total) for s, weight in styles]
+    references = [(s.latents.to(pixels), s.detail.to(pixels), weight / total) for s, weight in styles]
     grains = [(s.grain.to(pixels), weight / total) for s, weight in styles]
     pixels = without_lattice(pixels, pixels.shape[2] // latents.shape[2], amount)
     pixels = pixels + fused_detail(latents, content.detail.to(pixels), references, settings, amount)
@@ -175,10 +175,11 @@ def with_grain(pixels: Tensor, grains: Sequence[tuple[Tensor, float]], amount: f
         amount: 0 = as it is, 1 = as in the styles; a number or a map, (1, 1, height, width).
     """
     energy = _grain_energy(pixels)
-    ranks = energy.flatten().argsort().argsort()  # (height * width,)
+    order = energy.flatten().argsort()  # (height * width,)
     log_gain = torch.zeros_like(energy)
     for levels, weight in grains:
-        wanted = _interpolated(levels, len(ranks))[ranks].view_as(energy)
+        wanted = torch.empty_like(energy)
+        wanted.view(-1)[order] = _interpolated(levels, len(order))
         log_gain = log_gain + weight * (wanted / energy).log()
     gain = (amount * log_gain).exp().clamp(max=MOST_GAIN)  # (1, 1, height, width)
     return pixels + (gain - 1) * (pixels - _blurred(pixels))
@@ -195,7 +196,9 @@ def _lightness(pixels: Tensor) -> Tensor:
 
 
 def _blurred(pixels: Tensor) -> Tensor:
-    return F.avg_pool2d(pixels, GRAIN, 1, GRAIN // 2, count_include_pad=False)
+    """The mean over a square around every pixel, without what lies outside: along columns, then along rows."""
+    columns = F.avg_pool2d(pixels, (GRAIN, 1), 1, (GRAIN // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(columns, (1, GRAIN), 1, (0, GRAIN // 2), count_include_pad=False)
 
 
 def _interpolated(ordered: Tensor, count: int) -> Tensor:

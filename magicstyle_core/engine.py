@@ -22,6 +22,7 @@ from magicstyle_core.backbone import Backbone
 from magicstyle_core.detail import detailed, grain_levels
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.features import FeatureBank, Inversion
+from magicstyle_core.margin import with_margin, without_margin
 from magicstyle_core.preview import fit_rgb_map, linear_preview
 from magicstyle_core.reading import FeatureReader
 from magicstyle_core.schedule import ddim_timesteps, subset
@@ -123,7 +124,7 @@ class StyleEngine:
             if known is not None:
                 return known
             pixels = images.to_tensor(prepared)  # (1, 3, height, width)
-            latents = backbone.encode(pixels)  # (1, channels, height / multiple, width / multiple)
+            latents = backbone.encode(pixels)  # (1, channels, latent_height, latent_width)
             timesteps = ddim_timesteps(settings.steps, backbone.num_train_timesteps)
             bank = self._new_bank()
             steps = inversion.invert(backbone, latents, timesteps, bank.write)
@@ -133,6 +134,7 @@ class StyleEngine:
             except StopIteration as stop:
                 trajectory, noise = stop.value
             lost = pixels - backbone.decode(latents).cpu()  # (1, 3, height, width)
+            clean = without_margin(trajectory[:1], backbone.margin).clone()  # sent alone, a view takes all along
             result = Inversion(
                 key=key,
                 session=session,
@@ -141,7 +143,8 @@ class StyleEngine:
                 timesteps=tuple(timesteps),
                 trajectory=trajectory,
                 noise=noise,
-                rgb_map=fit_rgb_map(trajectory[:1], pixels),
+                latents=clean,
+                rgb_map=fit_rgb_map(clean, pixels),
                 grain=grain_levels(pixels),
                 pixels=((pixels + 1) * 127.5).round().to(torch.uint8),
                 detail=lost.half(),
@@ -207,10 +210,12 @@ class StyleEngine:
         steps = min(DRAFT_STEPS if draft else content.steps, settings.steps or content.steps)
         indices = subset(content.steps, steps)
         features = FeatureReader(self.backbone, self.store, indices, self._new_bank)
-        strength = self._strength_map(content, settings, mask)
+        strength, wide_strength = self._strength(content, settings, mask)
         with self._known_lock:
             known = {history: z for (session, history), z in self._known.items() if session == content.session}
-        run = rendering.render(self.backbone, content, weighted, settings, layers, indices, features, strength, known)
+        run = rendering.render(
+            self.backbone, content, weighted, settings, layers, indices, features, wide_strength, known
+        )
         calls = 0
         for step in run:
             calls += not step.reused
@@ -219,7 +224,8 @@ class StyleEngine:
                 self._known[content.session, step.history] = step.latents.cpu()
             if step.step == step.total:
                 pixels = self.backbone.decode(step.latents)  # (1, 3, height, width)
-                picture = images.to_image(detailed(pixels, step.latents, content, weighted, settings, strength).cpu())
+                latents = without_margin(step.latents, self.backbone.margin)
+                picture = images.to_image(detailed(pixels, latents, content, weighted, settings, strength).cpu())
                 yield Frame(step.step, step.total, done, picture, final=True)
             elif preview_every and step.step % preview_every == 0 and not step.reused:
                 yield Frame(step.step, step.total, done, self._preview(step.x0, content), final=False)
@@ -277,7 +283,7 @@ class StyleEngine:
     def _preview(self, x0: Tensor, content: Inversion) -> Image.Image:
         if self.backbone.preview_vae is not None:
             return images.to_image(self.backbone.preview(x0))
-        return images.to_image(linear_preview(x0.cpu(), content.rgb_map))
+        return images.to_image(linear_preview(without_margin(x0, self.backbone.margin).cpu(), content.rgb_map))
 
     def _new_bank(self) -> FeatureBank:
         half = torch.float16 if self.backbone.dtype == torch.float32 else self.backbone.dtype
@@ -306,12 +312,16 @@ class StyleEngine:
                 "invert again with more, or ask for fewer."
             )
 
-    def _strength_map(self, content: Inversion, settings: FusionSettings, mask: Image.Image | None) -> float | Tensor:
+    def _strength(
+        self, content: Inversion, settings: FusionSettings, mask: Image.Image | None
+    ) -> tuple[float | Tensor, float | Tensor]:
+        """The strength, by a mask a map of latents, without and with their margin."""
         if mask is None:
-            return settings.strength
-        rows, columns = content.trajectory.shape[-2:]
+            return settings.strength, settings.strength
+        rows, columns = content.latents.shape[2:]
         inside = images.mask_to_tensor(mask, rows, columns).to(self.backbone.device)  # (1, 1, rows, columns)
-        return settings.outside + inside * (settings.strength - settings.outside)
+        strength = settings.outside + inside * (settings.strength - settings.outside)
+        return strength, with_margin(strength, self.backbone.margin)
 
     def _free_device_memory(self) -> bool:
         """Steps every bank on the device down a tier after it ran out of memory."""

@@ -24,8 +24,9 @@ class Inversion:
     width: int  # of the prepared image, pixels
     height: int
     timesteps: tuple[int, ...]  # t_0 < ... < t_{T-1}
-    trajectory: Tensor  # z_0 ... z_{T-1}, (T, channels, latent_height, latent_width), fp32 on the CPU
+    trajectory: Tensor  # z_0 ... z_{T-1}, (T, channels, latent_height, latent_width), fp32 on the CPU, with margins
     noise: Tensor  # the noise estimate at every (z_i, t_i), same shape
+    latents: Tensor  # z_0 without its margin, (1, channels, height / multiple, width / multiple)
     rgb_map: Tensor  # linear map from latents to pixels fitted on this image, see preview.py
     grain: Tensor  # how strong the image's grain is, ascending quantiles, see detail.py
     pixels: Tensor  # of the prepared image, (1, 3, height, width), uint8 on the CPU

@@ -14,7 +14,7 @@ from magicstyle_core.backbone import Backbone
 def test_sd1_layout_loads(tiny_sd1: Path) -> None:
     backbone = Backbone.load(str(tiny_sd1), device="cpu", dtype="fp32")
     assert backbone.prediction_type == "epsilon"
-    assert (backbone.size, backbone.multiple) == (64, 8)
+    assert (backbone.size, backbone.multiple, backbone.margin) == (64, 8, 0)
     assert backbone.null_prompt.shape == (1, 77, 32)
     scheduler = DDIMScheduler.from_pretrained(tiny_sd1, subfolder="scheduler")
     assert torch.equal(backbone.alphas_cumprod, scheduler.alphas_cumprod)

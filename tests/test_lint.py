@@ -11,7 +11,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("command", [["ruff", "check", "--output-format=concise"], ["mypy"]], ids=["ruff", "mypy"])
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "--output-format=concise"], ["ruff", "format", "--check"], ["mypy"]],
+    ids=["rules", "format", "types"],
+)
 def test_check_finds_nothing(command: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

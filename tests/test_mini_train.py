@@ -155,7 +155,8 @@ def test_a_short_training_runs_from_pool_to_a_model_that_loads(tmp_path: Path, m
     for rollouts in (False, True):
         train.train_unet(tmp_path, tmp_path, rollouts=rollouts, export_to=tmp_path / "model", **budget)
     backbone = Backbone.load(str(tmp_path / "model"), device="cpu", dtype="fp32")
-    assert (backbone.size, backbone.multiple, backbone.prediction_type) == (256, 8, "v_prediction")
+    assert (backbone.size, backbone.multiple, backbone.margin) == (256, 8, 1)
+    assert backbone.prediction_type == "v_prediction"
     assert backbone.noise_pred(torch.randn(1, 16, 8, 8), 500).isfinite().all()
 
 

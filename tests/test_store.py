@@ -48,6 +48,7 @@ def inversion(session: str, key: str, nbytes: int = 40) -> Inversion:
         noise=empty,
         rgb_map=empty,
         grain=empty,
+        latents=empty,
         pixels=empty,
         detail=empty,
     )

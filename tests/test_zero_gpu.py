@@ -171,7 +171,7 @@ def test_every_tensor_that_crosses_is_on_the_cpu(
     assert worked.round_trip.size == (worked.inversions[pair[0]].width, worked.inversions[pair[0]].height)
     inversions = [value for answer in answers for value in vars(answer).values() if isinstance(value, Inversion)]
     tensors = [value for inversion in inversions for value in vars(inversion).values() if torch.is_tensor(value)]
-    assert len(tensors) == 6
+    assert len(tensors) == 7
     assert {tensor.device.type for tensor in tensors} == {"cpu"}
 
 

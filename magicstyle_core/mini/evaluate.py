@@ -159,7 +159,8 @@ def samples(engine: StyleEngine, count: int, steps: int = 20) -> list[np.ndarray
     timesteps = ddim_timesteps(steps, backbone.num_train_timesteps)
     for seed in range(count):
         generator = torch.Generator().manual_seed(seed)
-        latents = torch.randn(1, backbone.unet.config.in_channels, SIZE // 8, SIZE // 8, generator=generator)
+        side = SIZE // backbone.multiple + 2 * backbone.margin
+        latents = torch.randn(1, backbone.unet.config.in_channels, side, side, generator=generator)
         latents = latents.to(backbone.device)
         for i in reversed(range(steps)):
             noise_pred = backbone.noise_pred(latents, timesteps[i])

@@ -50,6 +50,7 @@ WARM_UP = 100  # steps
 HELD_OUT = 4  # blocks of the pool that no step sees
 NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little left to teach
 JUST_VISIBLE = 0.5  # the same for the colour difference
+MARGIN = 1  # latents around a picture when the model is used; it learns on crops
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
 DECODER_NOISE = 0.01  # the same while the decoder learns on alone
 REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
@@ -478,6 +479,7 @@ def export(unet: UNet2DConditionModel, vae: AutoencoderDC, folder: Path) -> None
     save_file({"null_prompt": torch.zeros(1, 1, PROMPT_DIM)}, folder / "null_prompt.safetensors")
     index = {
         "_class_name": "MagicStyleMini",
+        "margin": MARGIN,
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderDC"],
         "scheduler": ["diffusers", "DDIMScheduler"],

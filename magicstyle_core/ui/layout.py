@@ -268,7 +268,7 @@ def _regions(parts: dict[str, Any], defaults: FusionSettings) -> None:
 def _drawers(parts: dict[str, Any], examples: list[Example]) -> None:
     with gr.Tab("Examples"):
         parts["examples"] = _gallery(
-            "Examples: a click loads photograph, style, settings and result", "examples",
+            "Examples: a click loads pictures and settings", "examples",
             value=[(str(example.result), example.caption) for example in examples],
         )  # fmt: skip
     with gr.Tab("Parameter grid"):

@@ -18,6 +18,7 @@ from magicstyle_core import FusionSettings, Inversion
 from magicstyle_core.attention import Attend, feature_fusion_attention, sdpa
 from magicstyle_core.backbone import Backbone
 from magicstyle_core.detail import detailed
+from magicstyle_core.margin import without_margin
 from magicstyle_core.rendering import palette_shift, start_latents
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
 
@@ -197,4 +198,5 @@ def three_branches(
     latents = latents + colour * palette_shift(latents, palettes)
     decoded = torch.cat([trajectory[:1], trajectory_s[:1], latents]) if as_published else latents
     pixels = backbone.decode(decoded)[-1:]  # (1, 3, height, width)
+    latents = without_margin(latents, backbone.margin)
     return detailed(pixels, latents, content, [(style, 1.0)], settings, settings.strength).cpu()
