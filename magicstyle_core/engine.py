@@ -228,7 +228,7 @@ class StyleEngine:
                 picture = images.to_image(detailed(pixels, latents, content, weighted, settings, strength).cpu())
                 yield Frame(step.step, step.total, done, picture, final=True)
             elif preview_every and step.step % preview_every == 0 and not step.reused:
-                yield Frame(step.step, step.total, done, self._preview(step.x0, content), final=False)
+                yield Frame(step.step, step.total, done, self._preview(step.foreseen(), content), final=False)
             else:
                 yield Frame(step.step, step.total, done, None, final=False)
 

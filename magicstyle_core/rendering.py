@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class RenderStep:
     step: int  # steps done, 1 .. total
     total: int
     latents: Tensor  # (1, channels, height, width), fp32
-    x0: Tensor  # the clean latents as foreseen at this step, same shape
+    foreseen: Callable[[], Tensor]  # gives the clean latents as foreseen at this step, same shape, for a preview
     history: str  # digest of all that led to these latents
     reused: bool  # from an earlier render, without a UNet call
 
@@ -69,7 +70,7 @@ def render(
     done = next((n for n in range(len(indices), 0, -1) if history[n] in known), 0)
     if done:
         latents = known[history[done]].to(device)
-        yield RenderStep(done, len(indices), latents, latents, history[done], reused=True)
+        yield RenderStep(done, len(indices), latents, latents.clone, history[done], reused=True)
     else:
         latents = start_latents(backbone, content, styles, settings, strength, indices[0])
     for n, i in enumerate(indices[done:], done):
@@ -95,15 +96,14 @@ def render(
         last = n + 1 == len(indices)
         j = 0 if last else indices[n + 1]
         alpha_to = backbone.final_alpha_cumprod if last else backbone.alpha_cumprod(content.timesteps[j])
-        x0 = predict_x0(latents, noise_pred, alpha)
+        foreseen = partial(_recoloured, predict_x0(latents, noise_pred, alpha), palettes, colour)
         residual = trajectory[j] - move(trajectory[i], noise[i], alpha, alpha_to)
         latents = move(latents, noise_pred, alpha, alpha_to) + residual
-        x0 = x0 + colour * palette_shift(x0, palettes)
         if last:
-            latents = latents + colour * palette_shift(latents, palettes)
+            latents = _recoloured(latents, palettes, colour)
         if isinstance(strength, Tensor):  # convolutions carry style past the mask's edge; content stays there
             latents = torch.where(strength == 0, trajectory[j], latents)
-        yield RenderStep(n + 1, len(indices), latents, x0, history[n + 1], reused=False)
+        yield RenderStep(n + 1, len(indices), latents, foreseen, history[n + 1], reused=False)
 
 
 def _is_fused(settings: FusionSettings, strength: float | Tensor, way_down: float) -> bool:
@@ -199,6 +199,10 @@ def palette_shift(latents: Tensor, palettes: Sequence[tuple[Tensor, float]]) -> 
         centred = smooth - mean.to(latents).view(1, -1, 1, 1)
         shift = shift + weight * (torch.einsum("dc,bchw->bdhw", gain, centred) + offset)
     return shift
+
+
+def _recoloured(latents: Tensor, palettes: Sequence[tuple[Tensor, float]], colour: float | Tensor) -> Tensor:
+    return latents + colour * palette_shift(latents, palettes)
 
 
 def smoothed(latents: Tensor) -> Tensor:
