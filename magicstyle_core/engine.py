@@ -197,7 +197,7 @@ class StyleEngine:
         Args:
             styles: one inversion, or several with positive weights.
             mask: white = settings.strength, black = settings.outside; resized to the content.
-            draft: render over at most 6 of the stored steps.
+            draft: render over at most DRAFT_STEPS of the stored steps.
             preview_every: a preview at every so many steps; 0 = the final picture alone.
 
         Raises:

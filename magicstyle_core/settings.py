@@ -11,7 +11,7 @@ Fusion = Literal["blend", "joint"]
 
 MAX_STRENGTH = 1.5
 MAX_STEPS = 200
-DRAFT_STEPS = 6
+DRAFT_STEPS = 4
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

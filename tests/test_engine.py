@@ -13,6 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
 from magicstyle_core.images import fit
+from magicstyle_core.settings import DRAFT_STEPS
 
 STEPS = 8
 
@@ -93,7 +94,13 @@ def test_what_each_action_costs_in_unet_calls(engine: StyleEngine, astronaut, pa
         settings = FusionSettings(strength=strength)
         assert calls(partial(engine.stylize, content, style, settings)) == 10
     assert calls(lambda: engine.stylize(content, style, FusionSettings(steps=7))) == 7
-    assert calls(lambda: engine.stylize(content, style, FusionSettings(), draft=True)) <= 6
+    assert calls(lambda: engine.stylize(content, style, FusionSettings(), draft=True)) == DRAFT_STEPS
+
+
+def test_a_draft_shows_what_the_full_render_will_be(engine: StyleEngine, content, style) -> None:
+    full, draft = (engine.stylize(content, style, FusionSettings(), draft=draft).image for draft in (False, True))
+    assert psnr(draft, full) >= 26
+    assert psnr(engine.decode(content), full) < 20
 
 
 def test_a_closed_render_stops_within_one_unet_call(engine: StyleEngine, content, style) -> None:
