@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC, UNet2DConditionModel
-from skimage.color import deltaE_ciede94, rgb2lab
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from magicstyle_core.attention import FusionInputs, fusing, recording, self_attention_layers
 from magicstyle_core.backbone import Backbone
@@ -68,9 +68,9 @@ def test_pool_is_rendered_by_seed_and_styles_cover_every_picture() -> None:
     assert (changed > 1).all()
 
 
-def test_colour_difference_is_cie94() -> None:
+def test_colour_difference_is_ciede2000() -> None:
     first, second = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3)).astype(np.uint8)
-    expected = deltaE_ciede94(rgb2lab(second), rgb2lab(first))
+    expected = deltaE_ciede2000(rgb2lab(first), rgb2lab(second))
     found = colour_difference(train.to_tensor(first), train.to_tensor(second))  # (2, 16, 16)
     np.testing.assert_allclose(found.numpy(), expected, atol=0.02)
 
@@ -145,13 +145,15 @@ def test_a_short_training_runs_from_pool_to_a_model_that_loads(tmp_path: Path, m
         pictures = rng.integers(0, 256, (pools.PICTURES, pools.VERSIONS, 128, 128, 3), dtype=np.uint8)
         np.save(pools.block_path(tmp_path, block), pictures)
     monkeypatch.setattr(train, "CROPS", ((8, 1, 1), (16, 1, 1)))
-    budget = dict(minutes=0.01, device="cpu", seed=0)
-    train.train_autoencoder(tmp_path, tmp_path, decoder_only=False, **budget)
-    before = AutoencoderDC.from_pretrained(tmp_path / "vae").state_dict()
-    train.train_autoencoder(tmp_path, tmp_path, decoder_only=True, **budget)
-    after = AutoencoderDC.from_pretrained(tmp_path / "vae").state_dict()
+    budget = dict(minutes=0.01, device="cpu", bf16=True, seed=0)
+    train.train_autoencoder(tmp_path, tmp_path, refine=False, **budget)
+    finished = AutoencoderDC.from_pretrained(tmp_path / "vae")
+    train.train_autoencoder(tmp_path, tmp_path, refine=True, **budget)
+    refined = AutoencoderDC.from_pretrained(tmp_path / "vae")
+    assert refined.config.scaling_factor == finished.config.scaling_factor
+    before, after = finished.state_dict(), refined.state_dict()
     changed = {name.split(".")[0] for name, weight in after.items() if not torch.equal(weight, before[name])}
-    assert changed == {"decoder"}
+    assert changed == {"encoder", "decoder"}
     for rollouts in (False, True):
         train.train_unet(tmp_path, tmp_path, rollouts=rollouts, export_to=tmp_path / "model", **budget)
     backbone = Backbone.load(str(tmp_path / "model"), device="cpu", dtype="fp32")

@@ -6,8 +6,8 @@
     python -m magicstyle_core.mini.train rollout     --pool POOL --checkpoints RUN --minutes 80 --export assets/mini
 
 A stage stops after its minutes, writes a checkpoint every few minutes and goes on from it when started again. A fourth
-one, `decoder`, lets the autoencoder's decoder learn on while the UNet already trains on its latents. The exported model
-is as new as the last checkpoint; `magicstyle_core.mini.evaluate --model MODEL --sheet SHEET` shows what it can do.
+one, `refine`, lets the autoencoder learn on where a UNet already knows its latents. The exported model is as new as the
+last checkpoint; `magicstyle_core.mini.evaluate --model MODEL --sheet SHEET` shows what it can do.
 
 The UNet is trained on the method itself. A batch has three kinds of rows at the same timestep: content pictures,
 pictures in some style, and as targets the content pictures drawn in that very style (the less so the more `structure`
@@ -48,11 +48,14 @@ PROMPT_DIM = 32
 SAVE_EVERY = 180.0  # seconds between checkpoints
 WARM_UP = 100  # steps
 HELD_OUT = 4  # blocks of the pool that no step sees
-NEARLY_PERFECT = 3e-4  # mean square error (41 dB) below which a crop has little left to teach
-JUST_VISIBLE = 0.5  # the same for the colour difference
+NEARLY_PERFECT = 1e-3  # mean square error (36 dB) below which a crop has little left to teach
+JUST_VISIBLE = 3.0  # the same for the colour difference
 MARGIN = 1  # latents around a picture when the model is used; it learns on crops
+COLOUR = 10.0  # weight of the colour difference beside the square error
 LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
-DECODER_NOISE = 0.01  # the same while the decoder learns on alone
+REFINING_NOISE = 0.01  # the same while the finished autoencoder learns on
+HOLD = 2.0  # of the square of what latents move while the autoencoder learns on
+PLAIN, REFINING_PLAIN = 0.5, 0.8  # share of plain pictures, and while the finished autoencoder learns on
 REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
 DENOISING_WEIGHT = 0.5  # of the loss of all rows beside that of a rollout
 UNFINISHED = (0.5, 0.8)  # of the noise schedule: below, a target's input is the target; above, maybe all content
@@ -132,38 +135,44 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 
 def train_autoencoder(
-    pool_folder: Path, folder: Path, *, decoder_only: bool, minutes: float, device: str, seed: int
+    pool_folder: Path, folder: Path, *, refine: bool, minutes: float, device: str, bf16: bool, seed: int
 ) -> None:
-    """Pixels to latents and back; the loss is the mean of two logarithms, of the square error (that is the PSNR) and of
-    the colour difference that people see, so that coarse drawings do not outweigh photographs.
+    """Pixels to latents and back; the loss adds two logarithms, of the square error (that is the PSNR) and of the
+    colour difference that people see, so that coarse drawings do not outweigh photographs.
 
-    With `decoder_only` the finished autoencoder's decoder learns on, while the UNet may already use its latents.
+    With `refine` the finished autoencoder learns on, and its latents are held near those that the UNet knows.
     """
     torch.manual_seed(seed)
     pool = load_pool(pool_folder)
-    if decoder_only:
-        vae = AutoencoderDC.from_pretrained(folder / "vae").train()
-        vae.encoder.requires_grad_(False)
+    if refine:
+        vae = AutoencoderDC.from_pretrained(folder / "vae")
     else:
         vae = build_autoencoder(to_tensor(pool[:100, :, 0].reshape(-1, *pool.shape[3:])))
     vae = vae.to(device, memory_format=torch.channels_last)
+    known_encoder = copy.deepcopy(vae.encoder).requires_grad_(False) if refine else None
     blocks = [p for module in vae.modules() if isinstance(module, ResBlock) for p in module.parameters()]
     known = {id(p) for p in blocks}
     linear = [p for p in vae.parameters() if id(p) not in known]  # at their best already, so they move less
-    path = folder / ("decoder.pt" if decoder_only else "autoencoder.pt")
-    rates, noise = ((7.5e-4, 1e-4), DECODER_NOISE) if decoder_only else ((1.5e-3, 2e-4), LATENT_NOISE)
+    path = folder / ("refine.pt" if refine else "autoencoder.pt")
+    rates, noise = ((1e-3, 2e-4), REFINING_NOISE) if refine else ((1.5e-3, 2e-4), LATENT_NOISE)
+    plain = REFINING_PLAIN if refine else PLAIN
     run = Run(vae, list(zip((blocks, linear), rates, strict=True)), path, minutes)
     rng = run.generator(seed)
     held_out = to_tensor(pool[-HELD_OUT:, 0].reshape(-1, *pool.shape[3:])).to(device)
     mean_loss, seen, start = 0.0, 0, time.monotonic()
     while run.fraction < 1:
         size, count = ((64, 16), (96, 7))[rng.integers(2)]
-        pixels = to_tensor(pixel_crops(pool, rng, count, size)).to(device, memory_format=torch.channels_last)
-        latents = vae.encode(pixels).latent  # (count, 16, size / 8, size / 8)
-        decoded = vae.decode(latents + noise * torch.randn_like(latents)).sample
+        pixels = to_tensor(pixel_crops(pool, rng, count, size, plain)).to(device, memory_format=torch.channels_last)
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            latents = vae.encode(pixels).latent.float()  # (count, 16, size / 8, size / 8)
+            decoded = vae.decode(latents + noise * torch.randn_like(latents)).sample.float()
         square_error = (decoded - pixels).square().mean((1, 2, 3))  # (count,)
         difference = colour_difference(decoded, pixels).mean((1, 2))  # (count,)
-        loss = ((square_error + NEARLY_PERFECT).log() + difference.add(JUST_VISIBLE).log()).mean()
+        loss = ((square_error + NEARLY_PERFECT).log() + COLOUR * difference.add(JUST_VISIBLE).log()).mean()
+        if known_encoder is not None:
+            with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16):
+                known_latents = known_encoder(pixels).float()  # (count, 16, size / 8, size / 8)
+            loss = loss + HOLD * (latents - known_latents).square().mean()
         run.update(loss)
         mean_loss, seen = 0.98 * mean_loss + 0.02 * loss.item(), seen + count
         if run.step % 200 == 0:
@@ -178,18 +187,18 @@ def train_autoencoder(
         if run.save_is_due:
             run.save()
     run.save()
-    if not decoder_only:
+    if not refine:
         with torch.no_grad():
             std = run.average.encode(held_out).latent.std().item()
         run.average.register_to_config(scaling_factor=1 / std)
     run.average.save_pretrained(folder / "vae")
 
 
-def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
-    """Square crops, uint8 (count, size, size, 3), half of plain pictures, half of the others, by chance mirrored."""
+def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: int, plain: float) -> np.ndarray:
+    """Square crops, uint8 (count, size, size, 3), a share `plain` of plain pictures, by chance mirrored."""
     crops = []
     for _ in range(count):
-        version = 0 if rng.random() < 0.5 else rng.integers(1, pool.shape[2])
+        version = 0 if rng.random() < plain else rng.integers(1, pool.shape[2])
         picture = pool[rng.integers(len(pool) - HELD_OUT), rng.integers(PICTURES), version]  # (256, 256, 3)
         row, column = rng.integers(0, picture.shape[0] - size + 1, 2)
         crop = picture[row : row + size, column : column + size]
@@ -361,6 +370,7 @@ def fusion_loss(
     alphas_cumprod: Tensor,
     examples: Examples,
     rng: np.random.Generator,
+    bf16: bool,
 ) -> tuple[Tensor, Tensor]:
     """Loss of the target rows and of the reference rows, mean square errors of v.
 
@@ -398,7 +408,7 @@ def fusion_loss(
     )
     null_prompt = torch.zeros(3 * count, 1, PROMPT_DIM, device=device)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         output = unet(noisy, timesteps.repeat(3), null_prompt).sample
     attention.state = None
     errors = (output.float() - velocity).square().mean((1, 2, 3))  # (rows,)
@@ -412,6 +422,7 @@ def train_unet(
     rollouts: bool,
     minutes: float,
     device: str,
+    bf16: bool,
     seed: int,
     export_to: Path | None,
 ) -> None:
@@ -440,7 +451,7 @@ def train_unet(
         size, count, rolled_out = CROPS[run.fraction > LARGE_CROPS_FROM]
         examples = draw_examples(latents[:-HELD_OUT], rng, count, size)
         examples = Examples(**{name: value.to(device) for name, value in vars(examples).items()})
-        target_loss, reference_loss = fusion_loss(unet, attention, alphas_cumprod, examples, rng)
+        target_loss, reference_loss = fusion_loss(unet, attention, alphas_cumprod, examples, rng, bf16)
         loss, judgement = target_loss + REFERENCE_WEIGHT * reference_loss, torch.zeros(3)
         if rollouts:
             pairs = draw_pairs(latents[:-HELD_OUT], pool, rng, rolled_out, size).to(device)
@@ -491,22 +502,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m magicstyle_core.mini.train", description="Trains the embedded model."
     )
-    parser.add_argument("stage", choices=("autoencoder", "decoder", "unet", "rollout"))
+    parser.add_argument("stage", choices=("autoencoder", "refine", "unet", "rollout"))
     parser.add_argument("--pool", type=Path, required=True, help="folder of rendered blocks")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder to keep the state of the training in")
     parser.add_argument("--minutes", type=float, required=True, help="time budget of the stage, all runs together")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="multiply in bf16, but for whole renders")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--export", type=Path, help="folder to write the finished model to (stages unet, rollout)")
     arguments = parser.parse_args()
     arguments.checkpoints.mkdir(parents=True, exist_ok=True)
-    common = dict(minutes=arguments.minutes, device=arguments.device, seed=arguments.seed)
+    common = dict(minutes=arguments.minutes, device=arguments.device, bf16=arguments.bf16, seed=arguments.seed)
     if arguments.stage in ("unet", "rollout"):
         rollouts = arguments.stage == "rollout"
         train_unet(arguments.pool, arguments.checkpoints, rollouts=rollouts, export_to=arguments.export, **common)
     else:
-        decoder_only = arguments.stage == "decoder"
-        train_autoencoder(arguments.pool, arguments.checkpoints, decoder_only=decoder_only, **common)
+        refine = arguments.stage == "refine"
+        train_autoencoder(arguments.pool, arguments.checkpoints, refine=refine, **common)
 
 
 if __name__ == "__main__":
