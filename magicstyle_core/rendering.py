@@ -19,7 +19,8 @@ from magicstyle_core.schedule import move, predict_x0
 from magicstyle_core.settings import FusionSettings
 
 VARIATION = 0.4  # share of the start latent's norm that a seed replaces at strength 1
-PALETTE_BLUR = 3  # latents; a palette is the distribution of latents after a mean over this square
+PALETTE_BLUR = 3  # latents; a palette is the distribution of latents smoothed over this square
+PALETTE_EDGE = 0.5  # of the mean variance; a square that varies by more keeps its edges
 PALETTE_FLOOR = 0.1  # of the mean variance, added to every direction: it limits the gain of faint colours
 
 
@@ -206,6 +207,20 @@ def _recoloured(latents: Tensor, palettes: Sequence[tuple[Tensor, float]], colou
 
 
 def smoothed(latents: Tensor) -> Tensor:
+    """Without detail but with edges, across which colours would otherwise leave halos: the same shape.
+
+    A guided filter (He, Sun & Tang, Guided Image Filtering, 2013) that guides itself, all channels by one share:
+
+        mean(a) x + mean((1 - a) mean(x)),  a = v / (v + PALETTE_EDGE * v_all),  v the variance around a position
+    """
+    mean = _mean_around(latents)
+    variance = (_mean_around(latents.square()) - mean.square()).mean(1, keepdim=True)  # (1, 1, height, width)
+    whole = latents.var((2, 3), correction=0).mean()
+    share = variance / (variance + PALETTE_EDGE * whole + 1e-12)
+    return _mean_around(share) * latents + _mean_around((1 - share) * mean)
+
+
+def _mean_around(latents: Tensor) -> Tensor:
     """The mean over a square around every position, without what lies outside."""
     return F.avg_pool2d(latents, PALETTE_BLUR, 1, PALETTE_BLUR // 2, count_include_pad=False)
 

@@ -46,7 +46,7 @@ class FusionSettings:
     strength: float = 1.0  # 0 = the content image, 1 = the style's attention, above = extrapolated
     structure: float = 0.0  # share of the content's own query in the attention, 0 to 1
     colour: float = 1.0  # how far the picture takes the style's palette, 0 to 1
-    texture: float = 0.9  # how far the grain takes the strength of the style's, 0 to 1
+    texture: float = 0.85  # how far the grain takes the strength of the style's, 0 to 1
     detail: float = 1.0  # share of what the VAE loses of the images that is put back, 0 to 1
     temperature: float = 1.2  # factor on the style's attention logits; higher picks fewer, closer patches
     fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
