@@ -123,8 +123,12 @@ def slider(page: Page, name: str) -> Locator:
 
 
 def open_section(page: Page, name: str) -> None:
-    """Gradio mounts what a section holds after the click; a number typed before that is done would be lost."""
     page.get_by_role("button", name=re.compile(f"^{name}")).click()
+    wait_for_mounting(page)
+
+
+def wait_for_mounting(page: Page) -> None:
+    """Gradio mounts what a section or tab holds after the click; what is typed before that is done would be lost."""
     page.evaluate("() => new Promise(mounted => requestIdleCallback(() => setTimeout(mounted, 200)))")
 
 
@@ -268,6 +272,7 @@ def test_png_out_and_in_again(stylized: Page, tmp_path: Path) -> None:
 
 def test_the_grid_is_announced_filled_and_clickable(stylized: Page) -> None:
     stylized.get_by_role("tab", name="Parameter grid").click()
+    wait_for_mounting(stylized)
     stylized.get_by_label("Values across").fill("0, 0.75")
     expect(stylized.locator("#grid-plan")).to_contain_text("2 pictures: 16 UNet calls")
     stylized.get_by_role("button", name="Fill the grid").click()
