@@ -42,9 +42,15 @@ def texture_distance(first: Picture, second: Picture) -> float:
     return sliced_wasserstein(_patches(first), _patches(second))
 
 
+def gradient_magnitude(picture: Picture) -> Samples:
+    """How steep lightness is at every pixel, (height, width); outlines stand out."""
+    smooth = ndimage.gaussian_filter(_lightness(picture), 1.0)
+    return np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1))
+
+
 def edge_correlation(first: Picture, second: Picture) -> float:
     """Correlation of the gradient magnitudes of lightness; 1 where every outline stayed. Same sizes."""
-    return float(np.corrcoef(_gradient(first).ravel(), _gradient(second).ravel())[0, 1])
+    return float(np.corrcoef(gradient_magnitude(first).ravel(), gradient_magnitude(second).ravel())[0, 1])
 
 
 def ssim(first: Picture, second: Picture) -> float:
@@ -80,8 +86,3 @@ def _patches(picture: Picture) -> Samples:
     windows = np.lib.stride_tricks.sliding_window_view(_lightness(picture), (PATCH, PATCH))[::2, ::2]
     patches = windows.reshape(-1, PATCH * PATCH)
     return patches - patches.mean(1, keepdims=True)
-
-
-def _gradient(picture: Picture) -> Samples:
-    smooth = ndimage.gaussian_filter(_lightness(picture), 1.0)
-    return np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1))

@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy import ndimage
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine, metrics
 from magicstyle_core.detail import fused_detail, grain_levels, looked_up, with_grain, with_outlines, without_lattice
@@ -140,11 +139,6 @@ def test_outlines_come_back_in_the_colours_of_the_render() -> None:
     torch.testing.assert_close(change[:, 0], change[:, 2])
 
 
-def gradient(picture: np.ndarray) -> np.ndarray:
-    grey = ndimage.gaussian_filter(picture.mean(2), 1.0)
-    return np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
-
-
 def test_a_quiet_style_leaves_outlines(engine: StyleEngine, astronaut) -> None:
     settings = InversionSettings(steps=8)
     paper = Image.new("RGB", (256, 256), (200, 150, 90))
@@ -153,9 +147,11 @@ def test_a_quiet_style_leaves_outlines(engine: StyleEngine, astronaut) -> None:
     without, with_detail = (
         np.asarray(engine.stylize(content, style, FusionSettings(detail=detail, texture=0)).image) for detail in (0, 1)
     )
-    outlines = gradient(photograph) > np.quantile(gradient(photograph), 0.9)
+    own = metrics.gradient_magnitude(photograph)
+    outlines = own > np.quantile(own, 0.9)
     faint, clear = (
-        gradient(picture)[outlines].mean() / gradient(photograph)[outlines].mean() for picture in (without, with_detail)
+        metrics.gradient_magnitude(picture)[outlines].mean() / own[outlines].mean()
+        for picture in (without, with_detail)
     )
     assert faint < 0.3
     assert clear > 0.6

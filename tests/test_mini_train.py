@@ -15,6 +15,9 @@ from magicstyle_core.mini import pool as pools
 from magicstyle_core.mini import train
 from magicstyle_core.mini.autoencoder import build_autoencoder, principal_components
 from magicstyle_core.mini.colour import colour_difference
+from magicstyle_core.mini.pool import to_tensor
+from magicstyle_core.mini.run import Run
+from magicstyle_core.mini.train_autoencoder import train_autoencoder
 
 
 def smooth_images(count: int, size: int = 64) -> torch.Tensor:
@@ -71,7 +74,7 @@ def test_pool_is_rendered_by_seed_and_styles_cover_every_picture() -> None:
 def test_colour_difference_is_ciede2000() -> None:
     first, second = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3)).astype(np.uint8)
     expected = deltaE_ciede2000(rgb2lab(first), rgb2lab(second))
-    found = colour_difference(train.to_tensor(first), train.to_tensor(second))  # (2, 16, 16)
+    found = colour_difference(to_tensor(first), to_tensor(second))  # (2, 16, 16)
     np.testing.assert_allclose(found.numpy(), expected, atol=0.02)
 
 
@@ -121,10 +124,10 @@ def test_training_rows_see_what_inversion_and_render_see(small_unet: UNet2DCondi
 
 
 def test_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    def start() -> train.Run:
+    def start() -> Run:
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 1)
-        return train.Run(model, [(list(model.parameters()), 1e-2)], tmp_path / "run.pt", minutes=1.0)
+        return Run(model, [(list(model.parameters()), 1e-2)], tmp_path / "run.pt", minutes=1.0)
 
     first = start()
     for _ in range(5):
@@ -139,16 +142,15 @@ def test_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_a_short_training_runs_from_pool_to_a_model_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "HELD_OUT", 1)
     rng = np.random.default_rng(0)
-    for block in range(2):
+    for block in range(pools.HELD_OUT + 1):
         pictures = rng.integers(0, 256, (pools.PICTURES, pools.VERSIONS, 128, 128, 3), dtype=np.uint8)
         np.save(pools.block_path(tmp_path, block), pictures)
     monkeypatch.setattr(train, "CROPS", ((8, 1, 1), (16, 1, 1)))
     budget = dict(minutes=0.01, device="cpu", bf16=True, seed=0)
-    train.train_autoencoder(tmp_path, tmp_path, refine=False, **budget)
+    train_autoencoder(tmp_path, tmp_path, refine=False, **budget)
     finished = AutoencoderDC.from_pretrained(tmp_path / "vae")
-    train.train_autoencoder(tmp_path, tmp_path, refine=True, **budget)
+    train_autoencoder(tmp_path, tmp_path, refine=True, **budget)
     refined = AutoencoderDC.from_pretrained(tmp_path / "vae")
     assert refined.config.scaling_factor == finished.config.scaling_factor
     before, after = finished.state_dict(), refined.state_dict()

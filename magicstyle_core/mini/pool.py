@@ -13,6 +13,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from magicstyle_core.mini.natural import Array, natural, photograph
 from magicstyle_core.mini.portraits import portrait
@@ -22,6 +24,7 @@ SIZE = 256
 PICTURES = 4  # per block
 STYLES = 2  # per block
 VERSIONS = 1 + STYLES  # of a picture: plain, and drawn in each style
+HELD_OUT = 4  # blocks of the pool that no step sees
 PORTRAITS = 0.4  # share of portraits among the pictures; the rest are natural scenes
 DEGRADED = 0.5  # share of pictures as a camera would have kept them
 
@@ -48,6 +51,11 @@ def block_path(folder: Path, block: int) -> Path:
 def load_pool(folder: Path) -> Array:
     """All rendered blocks, uint8 (blocks, pictures, versions, 256, 256, 3)."""
     return np.stack([np.load(path) for path in sorted(folder.glob("?????.npy"))])
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(batch, height, width, 3) uint8 to (batch, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def main() -> None:

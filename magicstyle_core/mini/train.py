@@ -23,187 +23,33 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderDC, DDIMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from diffusers.models.autoencoders.autoencoder_dc import ResBlock
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from magicstyle_core.attention import OneTokenAttention, feature_fusion_attention
-from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, PATCH, build_autoencoder
-from magicstyle_core.mini.colour import colour_difference
-from magicstyle_core.mini.pool import PICTURES, VERSIONS, load_pool
+from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, PATCH
+from magicstyle_core.mini.pool import HELD_OUT, PICTURES, VERSIONS, load_pool, to_tensor
 from magicstyle_core.mini.rollout import Pairs, Rollout
+from magicstyle_core.mini.run import Run
+from magicstyle_core.mini.train_autoencoder import train_autoencoder
 from magicstyle_core.rendering import palette_shift
 
 WIDTHS = (64, 128, 192)
 PROMPT_DIM = 32
-SAVE_EVERY = 180.0  # seconds between checkpoints
-WARM_UP = 100  # steps
-HELD_OUT = 4  # blocks of the pool that no step sees
-NEARLY_PERFECT = 1e-3  # mean square error (36 dB) below which a crop has little left to teach
-JUST_VISIBLE = 3.0  # the same for the colour difference
 MARGIN = 1  # latents around a picture when the model is used; it learns on crops
-COLOUR = 10.0  # weight of the colour difference beside the square error
-LATENT_NOISE = 0.03  # added to latents while the autoencoder learns, so that near latents decode alike
-REFINING_NOISE = 0.01  # the same while the finished autoencoder learns on
-HOLD = 2.0  # of the square of what latents move while the autoencoder learns on
-PLAIN, REFINING_PLAIN = 0.5, 0.8  # share of plain pictures, and while the finished autoencoder learns on
 REFERENCE_WEIGHT = 0.3  # of the content and style rows' loss; the target rows' is 1
 DENOISING_WEIGHT = 0.5  # of the loss of all rows beside that of a rollout
 UNFINISHED = (0.5, 0.8)  # of the noise schedule: below, a target's input is the target; above, maybe all content
 CROPS = ((16, 5, 4), (24, 3, 2))  # latents per side, examples, renders in a batch: small crops first, then larger ones
 LARGE_CROPS_FROM = 0.85  # fraction of the time
-
-Group = tuple[list[nn.Parameter], float]
-
-
-class Run:
-    """What the stages share: optimiser, moving average of the weights, clock and checkpoint."""
-
-    def __init__(self, model: ModelMixin, groups: Sequence[Group], path: Path, minutes: float) -> None:
-        self.model, self.path, self.minutes = model, path, minutes
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        parameters = [{"params": members, "rate": rate} for members, rate in groups]
-        self.optimiser = torch.optim.AdamW(parameters, weight_decay=1e-4, betas=(0.9, 0.99))
-        self.step, self.seconds = 0, 0.0
-        if path.exists():
-            state = torch.load(path, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self.seconds = state["step"], state["seconds"]
-        self._clock = time.monotonic()
-        self._saved = self.seconds
-
-    def generator(self, seed: int) -> np.random.Generator:
-        """Randomness from here on, here and in torch; a run that goes on does not draw the same examples again."""
-        torch.manual_seed(seed + self.step)
-        return np.random.default_rng([seed, self.step])
-
-    @property
-    def fraction(self) -> float:
-        """How much of the time budget is spent, from 0 up to 1."""
-        now = time.monotonic()
-        self.seconds, self._clock = self.seconds + now - self._clock, now
-        return min(self.seconds / (60 * self.minutes), 1.0)
-
-    def update(self, loss: Tensor) -> None:
-        """One optimiser step. The rate warms up, stays, and falls over the last 60 % of the time."""
-        decay = max(0.02, min(1.0, (1 - self.fraction) / 0.6))
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["rate"] * min(1.0, (self.step + 1) / WARM_UP) * decay
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
-        keep = min(0.998, self.step / (self.step + 9))
-        with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
-
-    @property
-    def save_is_due(self) -> bool:
-        return self.seconds - self._saved >= SAVE_EVERY
-
-    def save(self) -> None:
-        """Writes the checkpoint; a stop in the middle leaves the one before."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
-        temporary = self.path.with_suffix(".partial")
-        torch.save(state, temporary)
-        temporary.replace(self.path)
-        self._saved = self.seconds
-
-
-def to_tensor(images: np.ndarray) -> Tensor:
-    """(batch, height, width, 3) uint8 to (batch, 3, height, width) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def train_autoencoder(
-    pool_folder: Path, folder: Path, *, refine: bool, minutes: float, device: str, bf16: bool, seed: int
-) -> None:
-    """Pixels to latents and back; the loss adds two logarithms, of the square error (that is the PSNR) and of the
-    colour difference that people see, so that coarse drawings do not outweigh photographs.
-
-    With `refine` the finished autoencoder learns on, and its latents are held near those that the UNet knows.
-    """
-    torch.manual_seed(seed)
-    pool = load_pool(pool_folder)
-    if refine:
-        vae = AutoencoderDC.from_pretrained(folder / "vae")
-    else:
-        vae = build_autoencoder(to_tensor(pool[:100, :, 0].reshape(-1, *pool.shape[3:])))
-    vae = vae.to(device, memory_format=torch.channels_last)
-    known_encoder = copy.deepcopy(vae.encoder).requires_grad_(False) if refine else None
-    blocks = [p for module in vae.modules() if isinstance(module, ResBlock) for p in module.parameters()]
-    known = {id(p) for p in blocks}
-    linear = [p for p in vae.parameters() if id(p) not in known]  # at their best already, so they move less
-    path = folder / ("refine.pt" if refine else "autoencoder.pt")
-    rates, noise = ((1e-3, 2e-4), REFINING_NOISE) if refine else ((1.5e-3, 2e-4), LATENT_NOISE)
-    plain = REFINING_PLAIN if refine else PLAIN
-    run = Run(vae, list(zip((blocks, linear), rates, strict=True)), path, minutes)
-    rng = run.generator(seed)
-    held_out = to_tensor(pool[-HELD_OUT:, 0].reshape(-1, *pool.shape[3:])).to(device)
-    mean_loss, seen, start = 0.0, 0, time.monotonic()
-    while run.fraction < 1:
-        size, count = ((64, 16), (96, 7))[rng.integers(2)]
-        pixels = to_tensor(pixel_crops(pool, rng, count, size, plain)).to(device, memory_format=torch.channels_last)
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            latents = vae.encode(pixels).latent.float()  # (count, 16, size / 8, size / 8)
-            decoded = vae.decode(latents + noise * torch.randn_like(latents)).sample.float()
-        square_error = (decoded - pixels).square().mean((1, 2, 3))  # (count,)
-        difference = colour_difference(decoded, pixels).mean((1, 2))  # (count,)
-        loss = ((square_error + NEARLY_PERFECT).log() + COLOUR * difference.add(JUST_VISIBLE).log()).mean()
-        if known_encoder is not None:
-            with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-                known_latents = known_encoder(pixels).float()  # (count, 16, size / 8, size / 8)
-            loss = loss + HOLD * (latents - known_latents).square().mean()
-        run.update(loss)
-        mean_loss, seen = 0.98 * mean_loss + 0.02 * loss.item(), seen + count
-        if run.step % 200 == 0:
-            with torch.no_grad():
-                errors = (run.average(held_out).sample.clamp(-1, 1) - held_out).square().mean((1, 2, 3))
-            print(
-                f"{path.stem}: step {run.step}, {run.seconds / 60:.1f} min, "
-                f"{seen / (time.monotonic() - start):.0f} crops/s, "
-                f"loss {mean_loss:.3f}, held out {(10 * torch.log10(4 / errors)).mean():.2f} dB",
-                flush=True,
-            )
-        if run.save_is_due:
-            run.save()
-    run.save()
-    if not refine:
-        with torch.no_grad():
-            std = run.average.encode(held_out).latent.std().item()
-        run.average.register_to_config(scaling_factor=1 / std)
-    run.average.save_pretrained(folder / "vae")
-
-
-def pixel_crops(pool: np.ndarray, rng: np.random.Generator, count: int, size: int, plain: float) -> np.ndarray:
-    """Square crops, uint8 (count, size, size, 3), a share `plain` of plain pictures, by chance mirrored."""
-    crops = []
-    for _ in range(count):
-        version = 0 if rng.random() < plain else rng.integers(1, pool.shape[2])
-        picture = pool[rng.integers(len(pool) - HELD_OUT), rng.integers(PICTURES), version]  # (256, 256, 3)
-        row, column = rng.integers(0, picture.shape[0] - size + 1, 2)
-        crop = picture[row : row + size, column : column + size]
-        crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
-    return np.stack(crops)
 
 
 @torch.no_grad()

@@ -1,0 +1,82 @@
+"""One stage of the training: it stops after its minutes and goes on from its checkpoint when started again."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import ModelMixin
+from torch import Tensor, nn
+
+SAVE_EVERY = 180.0  # seconds between checkpoints
+WARM_UP = 100  # steps
+
+Group = tuple[list[nn.Parameter], float]
+
+
+class Run:
+    """What the stages share: optimiser, moving average of the weights, clock and checkpoint."""
+
+    def __init__(self, model: ModelMixin, groups: Sequence[Group], path: Path, minutes: float) -> None:
+        self.model, self.path, self.minutes = model, path, minutes
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        parameters = [{"params": members, "rate": rate} for members, rate in groups]
+        self.optimiser = torch.optim.AdamW(parameters, weight_decay=1e-4, betas=(0.9, 0.99))
+        self.step, self.seconds = 0, 0.0
+        if path.exists():
+            state = torch.load(path, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self.seconds = state["step"], state["seconds"]
+        self._clock = time.monotonic()
+        self._saved = self.seconds
+
+    def generator(self, seed: int) -> np.random.Generator:
+        """Randomness from here on, here and in torch; a run that goes on does not draw the same examples again."""
+        torch.manual_seed(seed + self.step)
+        return np.random.default_rng([seed, self.step])
+
+    @property
+    def fraction(self) -> float:
+        """How much of the time budget is spent, from 0 up to 1."""
+        now = time.monotonic()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        return min(self.seconds / (60 * self.minutes), 1.0)
+
+    def update(self, loss: Tensor) -> None:
+        """One optimiser step. The rate warms up, stays, and falls over the last 60 % of the time."""
+        decay = max(0.02, min(1.0, (1 - self.fraction) / 0.6))
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["rate"] * min(1.0, (self.step + 1) / WARM_UP) * decay
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(0.998, self.step / (self.step + 9))
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+
+    @property
+    def save_is_due(self) -> bool:
+        return self.seconds - self._saved >= SAVE_EVERY
+
+    def save(self) -> None:
+        """Writes the checkpoint; a stop in the middle leaves the one before."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        temporary = self.path.with_suffix(".partial")
+        torch.save(state, temporary)
+        temporary.replace(self.path)
+        self._saved = self.seconds
