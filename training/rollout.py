@@ -3,7 +3,7 @@
 The training before teaches one step of denoising at a time. Here content and style are inverted and renders rolled out
 through the method's own attention, a batch at a time. At the last step and one other, gradients flow into the UNet from
 what the picture would be by that step: its texture and palette against the style picture's, its outlines against the
-content's. The measures are those of `magicstyle_core.metrics`, made differentiable.
+content's. The measures are those of `training.metrics`, made differentiable.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from magicstyle_core.attention import Features, FusionInputs, fusing, recording, self_attention_layers
 from magicstyle_core.detail import fused_detail
-from magicstyle_core.mini.colour import lab
 from magicstyle_core.rendering import palette_shift
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
 from magicstyle_core.settings import FusionSettings
+from training.colour import lab
 
 STEPS = (4, 8)  # of a rollout, from the first to below the second
 DIRECTIONS = 24  # projections of a sliced Wasserstein distance

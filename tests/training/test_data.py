@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from magicstyle_core.mini.examples import PORTRAITS, STYLES, draw_style
-from magicstyle_core.mini.natural import fractal, luminance, natural, photograph
-from magicstyle_core.mini.portraits import portrait
-from magicstyle_core.mini.styles import FAMILIES, sample_style
+from training.examples import PORTRAITS, STYLES, draw_style
+from training.natural import fractal, luminance, natural, photograph
+from training.portraits import portrait
+from training.styles import FAMILIES, sample_style
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The training pictures, rendered once and kept on disk.
 
-    python -m magicstyle_core.mini.pool --pool POOL --blocks 500 [--worker 0 --workers 2]
+    python -m training.pool --pool POOL --blocks 500 [--worker 0 --workers 2]
 
 A block is four pictures and two styles, each style drawn on all four. So every ordered pair of its pictures is
 an example whose truth is known: content, style image, and the style drawn on the content. One file per block, so
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from magicstyle_core.mini.natural import Array, natural, photograph
-from magicstyle_core.mini.portraits import portrait
-from magicstyle_core.mini.styles import sample_style
+from training.natural import Array, natural, photograph
+from training.portraits import portrait
+from training.styles import sample_style
 
 SIZE = 256
 PICTURES = 4  # per block
@@ -59,9 +59,7 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m magicstyle_core.mini.pool", description="Renders the training pictures."
-    )
+    parser = argparse.ArgumentParser(prog="python -m training.pool", description="Renders the training pictures.")
     parser.add_argument("--pool", type=Path, required=True, help="folder of the rendered blocks")
     parser.add_argument("--blocks", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magicstyle_core.mini.natural import Array, Rng, colours, hsv_to_rgb, smoothstep
+from training.natural import Array, Rng, colours, hsv_to_rgb, smoothstep
 
 # From light to dark, and from dark to light with red last.
 _SKINS = np.array(

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from magicstyle_core.mini.face import Face, outline, place
-from magicstyle_core.mini.natural import Array, Rng, fractal, smoothstep
-from magicstyle_core.mini.relief import Canvas, Light, inside, normals, ridge, sample, strands
-from magicstyle_core.mini.sitter import Person
+from training.face import Face, outline, place
+from training.natural import Array, Rng, fractal, smoothstep
+from training.relief import Canvas, Light, inside, normals, ridge, sample, strands
+from training.sitter import Person
 
 _LONG = ("long", "wavy", "bob")
 

@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from magicstyle_core.mini import natural as scenes
-from magicstyle_core.mini.face import ear, head
-from magicstyle_core.mini.hair import glasses, hair_back, hair_front, hat
-from magicstyle_core.mini.natural import Array, Rng, fractal, grid, smoothstep, to_uint8
-from magicstyle_core.mini.relief import Canvas, Light, bump, inside, normals, ridge, sample
-from magicstyle_core.mini.sitter import Person, sitter
+from training import natural as scenes
+from training.face import ear, head
+from training.hair import glasses, hair_back, hair_front, hat
+from training.natural import Array, Rng, fractal, grid, smoothstep, to_uint8
+from training.relief import Canvas, Light, bump, inside, normals, ridge, sample
+from training.sitter import Person, sitter
 
 
 def _background(rng: Rng, size: int) -> Array:

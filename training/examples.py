@@ -1,6 +1,6 @@
 """The bundled examples: eight portraits and eight style pictures, drawn by this package.
 
-Run `python -m magicstyle_core.mini.examples OUT_DIR` to write them all.
+Run `python -m training.examples OUT_DIR` to write them all.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from magicstyle_core.mini.natural import Array, Rng, fractal, grid, hsv_to_rgb, smoothstep, to_uint8
-from magicstyle_core.mini.portraits import portrait
-from magicstyle_core.mini.styles import Style, sample_style
+from training.natural import Array, Rng, fractal, grid, hsv_to_rgb, smoothstep, to_uint8
+from training.portraits import portrait
+from training.styles import Style, sample_style
 
 PORTRAIT_SIZE = 768
 STYLE_SIZE = 640

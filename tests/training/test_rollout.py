@@ -6,10 +6,11 @@ import skimage.data
 import torch
 from PIL import Image
 
-from magicstyle_core import FusionSettings, StyleEngine, metrics
+from magicstyle_core import FusionSettings, StyleEngine
 from magicstyle_core.images import to_image
-from magicstyle_core.mini.colour import lab
-from magicstyle_core.mini.rollout import Judge, Pairs, Rollout
+from training import metrics
+from training.colour import lab
+from training.rollout import Judge, Pairs, Rollout
 
 
 def pictures(size: int = 128) -> tuple[np.ndarray, np.ndarray]:

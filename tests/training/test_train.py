@@ -11,13 +11,13 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from magicstyle_core.attention import FusionInputs, fusing, recording, self_attention_layers
 from magicstyle_core.backbone import Backbone
-from magicstyle_core.mini import pool as pools
-from magicstyle_core.mini import train
-from magicstyle_core.mini.autoencoder import build_autoencoder, principal_components
-from magicstyle_core.mini.colour import colour_difference
-from magicstyle_core.mini.pool import to_tensor
-from magicstyle_core.mini.run import Run
-from magicstyle_core.mini.train_autoencoder import train_autoencoder
+from training import pool as pools
+from training import train
+from training.autoencoder import build_autoencoder, principal_components
+from training.colour import colour_difference
+from training.pool import to_tensor
+from training.run import Run
+from training.train_autoencoder import train_autoencoder
 
 
 def smooth_images(count: int, size: int = 64) -> torch.Tensor:

@@ -11,10 +11,10 @@ import torch
 from diffusers import AutoencoderDC
 from diffusers.models.autoencoders.autoencoder_dc import ResBlock
 
-from magicstyle_core.mini.autoencoder import build_autoencoder
-from magicstyle_core.mini.colour import colour_difference
-from magicstyle_core.mini.pool import HELD_OUT, PICTURES, load_pool, to_tensor
-from magicstyle_core.mini.run import Run
+from training.autoencoder import build_autoencoder
+from training.colour import colour_difference
+from training.pool import HELD_OUT, PICTURES, load_pool, to_tensor
+from training.run import Run
 
 NEARLY_PERFECT = 1e-3  # mean square error (36 dB) below which a crop has little left to teach
 JUST_VISIBLE = 3.0  # the same for the colour difference

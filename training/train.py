@@ -1,20 +1,20 @@
 """The recipe of the embedded model, start to end.
 
-    python -m magicstyle_core.mini.pool  --pool POOL                                            render the pictures
-    python -m magicstyle_core.mini.train autoencoder --pool POOL --checkpoints RUN --minutes 40
-    python -m magicstyle_core.mini.train unet        --pool POOL --checkpoints RUN --minutes 90 --export assets/mini
-    python -m magicstyle_core.mini.train rollout     --pool POOL --checkpoints RUN --minutes 80 --export assets/mini
+    python -m training.pool  --pool POOL                                            render the pictures
+    python -m training.train autoencoder --pool POOL --checkpoints RUN --minutes 40
+    python -m training.train unet        --pool POOL --checkpoints RUN --minutes 90 --export assets/mini
+    python -m training.train rollout     --pool POOL --checkpoints RUN --minutes 80 --export assets/mini
 
 A stage stops after its minutes, writes a checkpoint every few minutes and goes on from it when started again. A fourth
 one, `refine`, lets the autoencoder learn on where a UNet already knows its latents. The exported model is as new as the
-last checkpoint; `magicstyle_core.mini.evaluate --model MODEL --sheet SHEET` shows what it can do.
+last checkpoint; `training.evaluate --model MODEL --sheet SHEET` shows what it can do.
 
 The UNet is trained on the method itself. A batch has three kinds of rows at the same timestep: content pictures,
 pictures in some style, and as targets the content pictures drawn in that very style (the less so the more `structure`
 is asked for: at 1 they only take its colours). Content and style rows attend to themselves, as during an inversion;
 the target rows attend by FFA to content and style rows, as during a render. All rows are asked to denoise, so the
 target rows can do well only by taking palette and texture through FFA. Stage `rollout` goes on with that and adds whole
-renders, see `magicstyle_core.mini.rollout`.
+renders, see `training.rollout`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from magicstyle_core.attention import OneTokenAttention, feature_fusion_attention
-from magicstyle_core.mini.autoencoder import LATENT_CHANNELS, PATCH
-from magicstyle_core.mini.pool import HELD_OUT, PICTURES, VERSIONS, load_pool, to_tensor
-from magicstyle_core.mini.rollout import Pairs, Rollout
-from magicstyle_core.mini.run import Run
-from magicstyle_core.mini.train_autoencoder import train_autoencoder
 from magicstyle_core.rendering import palette_shift
+from training.autoencoder import LATENT_CHANNELS, PATCH
+from training.pool import HELD_OUT, PICTURES, VERSIONS, load_pool, to_tensor
+from training.rollout import Pairs, Rollout
+from training.run import Run
+from training.train_autoencoder import train_autoencoder
 
 WIDTHS = (64, 128, 192)
 PROMPT_DIM = 32
@@ -345,9 +345,7 @@ def export(unet: UNet2DConditionModel, vae: AutoencoderDC, folder: Path) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m magicstyle_core.mini.train", description="Trains the embedded model."
-    )
+    parser = argparse.ArgumentParser(prog="python -m training.train", description="Trains the embedded model.")
     parser.add_argument("stage", choices=("autoencoder", "refine", "unet", "rollout"))
     parser.add_argument("--pool", type=Path, required=True, help="folder of rendered blocks")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder to keep the state of the training in")

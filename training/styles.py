@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from magicstyle_core.mini.natural import Array, Rng, fractal, hsv_to_rgb, luminance, reduced, smoothstep, to_uint8
+from training.natural import Array, Rng, fractal, hsv_to_rgb, luminance, reduced, smoothstep, to_uint8
 
 Colour = tuple[float, float, float]
 

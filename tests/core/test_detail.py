@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from magicstyle_core import FusionSettings, InversionSettings, StyleEngine, metrics
+from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.detail import fused_detail, grain_levels, looked_up, with_grain, with_outlines, without_lattice
 from magicstyle_core.images import fit, to_tensor
+from training import metrics
 
 
 def lost(rows: int, columns: int) -> torch.Tensor:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::pandas.errors.Pandas4Warning",
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 STEPS = 4
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from magicstyle_core.mini.natural import Array, Rng, fractal, smoothstep
-from magicstyle_core.mini.relief import Canvas, Light, bump, inside, normals, ridge, sample, strands
-from magicstyle_core.mini.sitter import Person
+from training.natural import Array, Rng, fractal, smoothstep
+from training.relief import Canvas, Light, bump, inside, normals, ridge, sample, strands
+from training.sitter import Person
 
 
 @dataclass

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from magicstyle_core.mini.natural import Array, Rng, fractal
+from training.natural import Array, Rng, fractal
 
 Normals = tuple[Array, Array, Array]
 

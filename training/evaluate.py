@@ -1,6 +1,6 @@
 """What the embedded model can do, in numbers and in a contact sheet.
 
-    python -m magicstyle_core.mini.evaluate --model assets/mini --sheet assets/mini/sheet.png > figures.md
+    python -m training.evaluate --model assets/mini --sheet assets/mini/sheet.png > figures.md
 
 Real photographs (scikit-image's) are stylised with the eight bundled style pictures; colour and texture are given
 relative to the photograph's own distance from the style, so 1 is "nothing happened" and 0 is "as the style picture".
@@ -21,17 +21,18 @@ import skimage.data
 import torch
 from PIL import Image, ImageOps
 
-from magicstyle_core import FusionSettings, StyleEngine, metrics
+from magicstyle_core import FusionSettings, StyleEngine
 from magicstyle_core.features import Inversion
 from magicstyle_core.images import to_image
-from magicstyle_core.mini.natural import natural
-from magicstyle_core.mini.portraits import portrait
-from magicstyle_core.mini.styles import FAMILIES, sample_style
 from magicstyle_core.schedule import ddim_timesteps, move
+from training import metrics
+from training.natural import natural
+from training.portraits import portrait
+from training.styles import FAMILIES, sample_style
 
 SIZE = 256
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 STRENGTHS = (0.5, 1.0, 1.5)
 Case = tuple[str, str, float]  # photograph, style, strength
 UNSEEN = 10**9  # seeds from here on; the training pool's lie by chance, and far apart, below 2**31
@@ -191,7 +192,7 @@ def _table(title: str, header: Iterable[str], rows: Iterable[Iterable[object]]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m magicstyle_core.mini.evaluate", description="Figures and a contact sheet of the embedded model."
+        prog="python -m training.evaluate", description="Figures and a contact sheet of the embedded model."
     )
     parser.add_argument("--model", default="mini", help="mini, or a folder in diffusers layout")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
