@@ -1,0 +1,239 @@
+"""How the method gets into a diffusers UNet and out again: which layers there are, recording them, fusing in them.
+
+Everything here sets attention processors for one block of code; on leaving, whatever happens, the UNet is as before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+
+from magicstyle_core.errors import ModelError, SettingsError
+from magicstyle_core.method import Attend, Fusion, feature_fusion_attention, sdpa
+
+Features = Mapping[str, Tensor]  # layer name -> input of that layer, (batch, tokens, channels)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One self-attention module of a UNet."""
+
+    name: str  # as diffusers names it: up_blocks.2.attentions.1.transformer_blocks.0.attn1
+    label: str  # as people see it: up 2.1
+    level: int  # times its input is halved against the latents
+    group: str  # "coarse", "middle" or "fine", by rank of resolution among the layers that exist
+
+    @property
+    def side(self) -> str:
+        """Where it is: "down", "mid" or "up"."""
+        return self.label.split()[0]
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the layer's tokens for latents of that height and width."""
+        return -(-height // 2**self.level), -(-width // 2**self.level)
+
+
+def self_attention_layers(unet: UNet2DConditionModel) -> list[Layer]:
+    """Every self-attention layer in the order of the forward pass: down, mid, up."""
+    lowest = len(unet.config.block_out_channels) - 1
+    found = []
+    for name, module in unet.named_modules():
+        if not (name.endswith(".attn1") and isinstance(module, Attention)):
+            continue
+        parts = name.split(".")
+        if parts[0] == "mid_block":
+            label, level = f"mid {parts[2]}", lowest
+        else:
+            side, block = parts[0].removesuffix("_blocks"), int(parts[1])
+            label, level = f"{side} {block}.{parts[3]}", block if side == "down" else lowest - block
+        if parts[-2] != "0":
+            label += f".{parts[-2]}"
+        found.append((name, label, level))
+    ranks = {level: rank for rank, level in enumerate(sorted({level for _, _, level in found}))}
+    groups = ["fine", *["middle"] * (len(ranks) > 2), *["coarse"] * len(ranks)]
+    order = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
+    found.sort(key=lambda layer: order[layer[0].split(".")[0]])
+    return [Layer(name, label, level, groups[ranks[level]]) for name, label, level in found]
+
+
+def choose_layers(layers: Sequence[Layer], chosen: Sequence[str]) -> list[Layer]:
+    """The layers that the chosen names mean; no name, no layer.
+
+    A name is "all", a side ("up"), a group ("fine"), both ("up.fine"), a label ("up 2.1"), or a dotted prefix of the
+    module's name ("up_blocks.2").
+
+    Raises:
+        SettingsError: a name matches no layer.
+    """
+    matched: set[str] = set()
+    for choice in chosen:
+        hits = {
+            layer.name
+            for layer in layers
+            if choice in ("all", layer.side, layer.group, f"{layer.side}.{layer.group}", layer.label)
+            or f"{layer.name}.".startswith(f"{choice}.")
+        }
+        if not hits:
+            labels = ", ".join(layer.label for layer in layers)
+            raise SettingsError(
+                f"Layer {choice!r} matches nothing in this model. Choose 'all', a side (down, mid, up), a group "
+                f"(coarse, middle, fine), both (up.fine), or one of: {labels}."
+            )
+        matched |= hits
+    return [layer for layer in layers if layer.name in matched]
+
+
+@contextmanager
+def installed(unet: UNet2DConditionModel, processors: Mapping[str, Any]) -> Iterator[None]:
+    """Within the block the named attention modules use these processors.
+
+    Raises:
+        ModelError: on leaving, a module was never called although the block went through.
+    """
+    modules = {name: unet.get_submodule(name) for name in processors}
+    originals = {name: module.processor for name, module in modules.items()}
+    reached: set[str] = set()
+    handles = [
+        module.register_forward_pre_hook(lambda *_, name=name: reached.add(name)) for name, module in modules.items()
+    ]
+    try:
+        for name, processor in processors.items():
+            modules[name].processor = processor
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for name, original in originals.items():
+            modules[name].processor = original
+    if len(reached) < len(processors):
+        raise ModelError(f"The model never ran {', '.join(sorted(set(processors) - reached))}; choose other layers.")
+
+
+# CSDI
+
+
+class _Record:
+    """Keeps the layer's input, then does what the layer did before."""
+
+    def __init__(self, name: str, original: Any, recorded: dict[str, Tensor]) -> None:
+        self.name, self.original, self.recorded = name, original, recorded
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self.recorded[self.name] = hidden_states.detach()
+        return self.original(attn, hidden_states, *args, **kwargs)
+
+
+@contextmanager
+def record(unet: UNet2DConditionModel, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
+    """Within the block, a forward pass leaves the input of every given layer in the yielded dict.
+
+    The input is enough: query, key and value are one projection away, bit for bit, at a third of the bytes.
+    """
+    recorded: dict[str, Tensor] = {}
+    originals = {layer.name: unet.get_submodule(layer.name).processor for layer in layers}
+    with installed(unet, {name: _Record(name, original, recorded) for name, original in originals.items()}):
+        yield recorded
+
+
+# FFF
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """How features are fused, at whatever step and layer."""
+
+    strength: Tensor  # a map over latents, (batch or 1, 1, latent_height, latent_width)
+    structure: float = 0.0
+    temperature: float = 1.0
+    fusion: Fusion = "blend"
+    weights: Sequence[float] = (1.0,)  # of the styles, positive
+    attend: Attend = sdpa
+
+    def at(self, layer: Layer) -> Tensor:
+        """Strength per query of a layer: (batch or 1, 1, tokens, 1)."""
+        rows, columns = layer.size(self.strength.shape[2], self.strength.shape[3])
+        return F.adaptive_avg_pool2d(self.strength, (rows, columns)).flatten(1)[:, None, :, None]
+
+
+def fused_attention(
+    attn: Attention, target: Tensor, content: Tensor, styles: Sequence[Tensor], how: Fusing, strength: Tensor
+) -> Tensor:
+    """A self-attention layer's output for the target by FFA.
+
+    Args:
+        target, content: inputs of the layer, (batch, tokens, channels).
+        styles: the same, of any number of tokens each.
+        strength: `how.at(layer)`.
+
+    Returns:
+        (batch, tokens, channels).
+    """
+
+    def heads(projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (batch, heads, tokens, dim)
+
+    style = torch.cat(list(styles), dim=1)  # (batch, style_tokens, channels)
+    bias = None
+    if len(styles) > 1:  # log weight of every style token; a larger picture does not weigh more
+        weighted = zip(styles, how.weights, strict=True)
+        bias = torch.cat([style.new_full((s.shape[1],), math.log(w / s.shape[1])) for s, w in weighted])
+    style_alone = how.fusion == "blend" and bool((strength == 1).all())
+    fused = feature_fusion_attention(
+        heads(attn.to_q(target)),
+        heads(attn.to_q(content)) if how.structure else None,
+        None if style_alone else heads(attn.to_k(content)),
+        None if style_alone else heads(attn.to_v(content)),
+        heads(attn.to_k(style)),
+        heads(attn.to_v(style)),
+        strength=strength,
+        structure=how.structure,
+        temperature=how.temperature,
+        fusion=how.fusion,
+        style_bias=bias,
+        attend=how.attend,
+    )  # (batch, heads, tokens, dim)
+    return attn.to_out[1](attn.to_out[0](fused.transpose(1, 2).flatten(2)))
+
+
+class _Fuse:
+    """The target's self-attention replaced by FFA over stored layer inputs."""
+
+    def __init__(self, content: Tensor, styles: Sequence[Tensor], how: Fusing, strength: Tensor) -> None:
+        self.content, self.styles, self.how, self.strength = content, styles, how, strength
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        styles = [style.to(hidden_states) for style in self.styles]
+        return fused_attention(
+            attn, hidden_states, self.content.to(hidden_states), styles, self.how, self.strength.to(hidden_states)
+        )
+
+
+@contextmanager
+def fuse(
+    unet: UNet2DConditionModel, layers: Sequence[Layer], content: Features, styles: Sequence[Features], how: Fusing
+) -> Iterator[None]:
+    """Within the block, the given layers attend by FFA over these features."""
+    processors = {
+        layer.name: _Fuse(content[layer.name], [features[layer.name] for features in styles], how, how.at(layer))
+        for layer in layers
+    }
+    with installed(unet, processors):
+        yield
+
+
+class OneTokenAttention:
+    """Cross-attention to a prompt of one token: the softmax over a single key is 1, whatever the query."""
+
+    def __call__(
+        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any
+    ) -> Tensor:
+        return attn.to_out[1](attn.to_out[0](attn.to_v(encoder_hidden_states)))  # (batch, 1, channels), for every token

@@ -1,0 +1,344 @@
+"""The method on tensors, from top to bottom; it needs torch and nothing else.
+
+    FFA   `feature_fusion_attention`   attention of the target over content and style features
+    CSDI  `invert`                     a picture's latents up to noise; what the model saw on the way is kept
+    FFF   `render`                     from the content's noise down to the result, with FFA around the model's calls
+
+Write a(t) for sqrt(alphas_cumprod[t]) and s(t) for sqrt(1 - alphas_cumprod[t]). Latents at t are z = a(t) x0 + s(t) e,
+with clean latents x0 and noise e. Both loops are functions of `denoise`, which gives e for (z, t); what happens inside
+of the model during a call is the business of the context manager around it (see hooks.py). Latents are (batch,
+channels, height, width) in fp32, and every row of a batch comes out as it would alone.
+
+The two phases follow the abstract of MagicStyle (arXiv 2409.08156). Its equation for FFA is not public to us: this one
+is ours, and StyleID, PortraitDiffusion and ZePo are settings of it (docs/method.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]  # query, key, value, bias, scale
+Denoise = Callable[[Tensor, int], Tensor]  # latents, timestep -> estimate of the noise, as the latents
+Around = Callable[[int], AbstractContextManager[object]]  # what surrounds the model's call at a stored step
+Fusion = Literal["blend", "joint"]
+PaletteMode = Literal["both", "end", "adain", "off"]
+
+JOINT_LIMIT = 30.0  # |log-odds| at strength 0 and from 1 up; exp(-30) is below the rounding of fp32
+VARIATION = 0.4  # share of the start's noise that a seed draws anew; by eye: another picture of the same person
+PALETTE_BLUR = 3  # latents along the square that is smoothed; the smallest that has a middle
+# Of the mean variance; a square that varies by more keeps its edge. By eye, on halos along outlines: beside a step .12
+# of it remains, where plain smoothing leaves .33.
+PALETTE_EDGE = 0.5
+PALETTE_FLOOR = 0.1  # of the mean variance, added to all directions: it limits the gain of faint colours. By eye
+
+
+# FFA
+
+
+def sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """softmax(scale Q K' + bias) V by PyTorch's fused kernel; (batch, heads, tokens, dim)."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+
+def feature_fusion_attention(
+    query: Tensor,
+    query_c: Tensor | None,
+    key_c: Tensor | None,
+    value_c: Tensor | None,
+    key_s: Tensor,
+    value_s: Tensor,
+    *,
+    strength: Tensor,
+    structure: float,
+    temperature: float = 1.0,
+    fusion: Fusion = "blend",
+    style_bias: Tensor | None = None,
+    attend: Attend = sdpa,
+) -> Tensor:
+    """Attention of the target over content and style features.
+
+        Q   = (1 - structure) query + structure query_c
+        O_c = softmax(Q K_c' / sqrt d) V_c
+        O_s = softmax(temperature Q K_s' / sqrt d + style_bias) V_s
+        blend:  O_c + strength (O_s - O_c)
+        joint:  one softmax over both key sets, the log-odds of strength added to the style's logits
+
+    Args:
+        query: (batch, heads, tokens, dim).
+        query_c: the same; None if structure is 0.
+        key_c, value_c: (batch, heads, content_tokens, dim); None where a blend has
+            strength 1 everywhere, as O_c cancels out.
+        key_s, value_s: (batch, heads, style_tokens, dim); several styles lie side by side.
+        strength: (batch or 1, 1, tokens, 1), per query.
+        style_bias: (style_tokens,), natural logarithms of weights; -inf where nothing may be looked at.
+        attend: the attention kernel.
+
+    Returns:
+        (batch, heads, tokens, dim).
+    """
+    if query_c is not None:
+        query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
+    scale = 1 / math.sqrt(query.shape[-1])
+    if fusion == "joint":
+        assert key_c is not None
+        assert value_c is not None
+        # Log-odds per query and bias per style key ride in two more channels, so it stays one fused call.
+        log_odds = torch.logit(strength.float().clamp(0, 1)).clamp(-JOINT_LIMIT, JOINT_LIMIT)
+        per_query = log_odds.to(query).expand_as(query[..., :1])  # (batch, heads, tokens, 1)
+        bias = key_s.new_zeros(key_s.shape[2]) if style_bias is None else style_bias.to(key_s).clamp(min=-1e4)
+        bias = bias.view(-1, 1).expand_as(key_s[..., :1])  # (batch, heads, style_tokens, 1)
+        query = torch.cat([query * scale, per_query, torch.ones_like(per_query)], -1)  # (batch, heads, tokens, dim + 2)
+        key_s = torch.cat([key_s * temperature, torch.ones_like(bias), bias], -1)
+        key = torch.cat([F.pad(key_c, (0, 2)), key_s], 2)  # (batch, heads, content_tokens + style_tokens, dim + 2)
+        return attend(query, key, torch.cat([value_c, value_s], 2), None, 1.0)
+    mask = None if style_bias is None else style_bias.to(query.dtype).expand(1, 1, query.shape[2], -1)
+    out_s = attend(query, key_s, value_s, mask, temperature * scale)
+    if key_c is None or value_c is None:
+        return out_s
+    out_c = attend(query, key_c, value_c, None, scale)
+    return out_c + strength.to(query) * (out_s - out_c)
+
+
+# Schedule and moves
+
+
+class Schedule(NamedTuple):
+    """The noise levels of the stored steps."""
+
+    timesteps: tuple[int, ...]  # t_0 < ... < t_{T-1}
+    alphas: Tensor  # alphas_cumprod at each of them, (T,)
+    final_alpha: Tensor  # of the finished latents, ()
+
+
+def ddim_timesteps(steps: int, t_max: int) -> tuple[int, ...]:
+    """Ascending timesteps below t_max: leading spacing, offset 1, as diffusers' DDIMScheduler has them."""
+    return tuple(1 + i * (t_max // steps) for i in range(steps))
+
+
+def clean(latents: Tensor, noise_pred: Tensor, alpha: Tensor) -> Tensor:
+    """The clean latents that latents and noise imply: x0 = (z - s e) / a. `alpha` is alphas_cumprod there."""
+    return (latents - (1 - alpha).sqrt() * noise_pred) / alpha.sqrt()
+
+
+def move(latents: Tensor, noise_pred: Tensor, alpha: Tensor, alpha_to: Tensor) -> Tensor:
+    """One DDIM move (Song et al., arXiv 2010.02502, eta 0), up or down, with the same noise."""
+    return alpha_to.sqrt() * clean(latents, noise_pred, alpha) + (1 - alpha_to).sqrt() * noise_pred
+
+
+# CSDI
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What an inversion leaves beside its features, for a batch of pictures."""
+
+    latents: Tensor  # z_0 ... z_{T-1}, (T, batch, channels, height, width)
+    noise: Tensor  # the noise estimate at every (z_i, t_i), the same shape
+
+    def to(self, device: torch.device) -> Trajectory:
+        return Trajectory(self.latents.to(device), self.noise.to(device))
+
+
+def invert(denoise: Denoise, latents: Tensor, schedule: Schedule, record: Around) -> Generator[int, None, Trajectory]:
+    """Inverts clean latents z_0 (batch, channels, height, width) along the schedule.
+
+    At each i the model sees (z_i, t_i), within `record(i)`; its noise estimate e_i moves z_i to z_{i+1}. Features and
+    noise are so filed under the very point at which the way down will ask for them, and T calls serve everything.
+
+    Yields:
+        The number of calls done, 1 .. T.
+    """
+    seen, noise = [], []
+    for i, timestep in enumerate(schedule.timesteps):
+        with record(i):
+            noise_pred = denoise(latents, timestep)
+        seen.append(latents)
+        noise.append(noise_pred)
+        if i + 1 < len(schedule.timesteps):
+            latents = move(latents, noise_pred, schedule.alphas[i], schedule.alphas[i + 1])
+        yield i + 1
+    return Trajectory(torch.stack(seen), torch.stack(noise))
+
+
+# FFF
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The state of a render after the model's call at one stored step."""
+
+    index: int  # of the stored step
+    latents: Tensor  # after the move, (batch, channels, height, width)
+    denoised: Tensor  # the clean latents that this call foresees, the same shape; gradients flow through it
+
+
+def subset(stored: int, count: int) -> list[int]:
+    """`count` of the indices 0 .. stored - 1 in the order of a render: evenly spread, descending.
+
+    Fewer than all leave out the lowest: there the model's output moves x0 by s(t) of itself, next to nothing.
+    """
+    if count >= stored:
+        return list(range(stored - 1, -1, -1))
+    return [round(x) for x in torch.linspace(stored - 1, 0, count + 1).tolist()[:-1]]
+
+
+def render(
+    denoise: Denoise,
+    content: Trajectory,
+    schedule: Schedule,
+    steps: Sequence[int],
+    fuse: Around,
+    *,
+    strength: Tensor,
+    styles: Sequence[tuple[Trajectory, float]] = (),
+    palette: PaletteMode = "off",
+    colour: float = 1.0,
+    residual: float = 1.0,
+    window: tuple[float, float] = (0.0, 1.0),
+    seed: int | None = None,
+    begin: Tensor | None = None,
+) -> Iterator[Step]:
+    """Denoises along the stored `steps` (descending), one call each, and ends at finished latents.
+
+    After each move from step i to step j the content's own residual is added, r = z_j* - move(z_i*, e_i*), all of it
+    stored. So without style every move lands on the content's trajectory, whatever the subset of steps. Where strength
+    is 0 the content's latents are put back after each move, as convolutions carry the style past the edge of a mask.
+
+    Args:
+        fuse: surrounds the call at a stored step; only within `window`.
+        strength: 0 = the content, 1 = the style, above = extrapolated; (batch or 1, 1, height, width).
+        styles: trajectories and positive weights that sum to 1, for the palette.
+        palette: whether the styles' palette is taken at the start and at the end ("both"), at the "end" alone, by AdaIN
+            of the start's noise as StyleID does ("adain"), or not at all beside FFA ("off").
+        colour: whose palette: 1 = the styles', 0 = the content's own.
+        residual: share of the residual that stays at strength 1 and above; at strength 0 all of it is added.
+        window: where on the way down FFA applies, from 0 (noise) to 1.
+        seed: draws a variation; None = the one deterministic result.
+        begin: go on from these latents, before steps[0], instead of from the content's noise.
+
+    Yields:
+        One Step a call. The next step starts from values alone: no gradient flows from one step into another.
+    """
+    amount = strength.clamp(max=1)
+    latents = _start(content, schedule, steps[0], amount, styles, palette, colour, seed) if begin is None else begin
+    for i, j in pairwise([*steps, -1]):
+        way_down = (len(schedule.timesteps) - 1 - i) / max(len(schedule.timesteps) - 1, 1)
+        with fuse(i) if window[0] <= way_down <= window[1] else nullcontext():
+            noise_pred = denoise(latents, schedule.timesteps[i])  # (batch, channels, height, width)
+        alpha, alpha_to = schedule.alphas[i], schedule.alphas[j] if j >= 0 else schedule.final_alpha
+        denoised = clean(latents, noise_pred, alpha)
+        target = content.latents[max(j, 0)]
+        lost = target - move(content.latents[i], content.noise[i], alpha, alpha_to)
+        latents = move(latents, noise_pred.detach(), alpha, alpha_to) + (1 - (1 - residual) * amount) * lost
+        if j < 0 and palette in ("both", "end"):
+            latents = latents + amount * mixed_shift(latents, content, styles, colour)
+        latents = torch.where(strength == 0, target, latents)
+        yield Step(i, latents, denoised)
+
+
+def _start(
+    content: Trajectory,
+    schedule: Schedule,
+    index: int,
+    amount: Tensor,
+    styles: Sequence[tuple[Trajectory, float]],
+    palette: PaletteMode,
+    colour: float,
+    seed: int | None,
+) -> Tensor:
+    """The content's latents at a stored step, as they would be had the content the palette."""
+    latents = content.latents[index]
+    if palette == "both":
+        shift = mixed_shift(content.latents[0], content, styles, colour)
+        latents = latents + schedule.alphas[index].sqrt() * amount * shift
+    elif palette == "adain":
+        deviation, mean = torch.std_mean(latents, (2, 3), keepdim=True)  # (batch, channels, 1, 1)
+        normal = (latents - mean) / deviation
+        for style, weight in styles:
+            deviation_s, mean_s = torch.std_mean(style.latents[index], (2, 3), keepdim=True)
+            latents = latents + colour * amount * weight * (normal * deviation_s + mean_s - content.latents[index])
+    if seed is not None:
+        fresh = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed)).to(latents)
+        share = VARIATION * amount
+        latents = (1 - share.square()).sqrt() * latents + share * fresh
+    return latents
+
+
+# Palette
+
+
+def mixed_shift(
+    latents: Tensor, content: Trajectory, styles: Sequence[tuple[Trajectory, float]], colour: float
+) -> Tensor:
+    """What clean latents need for the palette colour * styles + (1 - colour) * content: their shape."""
+    parts = [(style.latents[0], colour * weight) for style, weight in styles] + [(content.latents[0], 1 - colour)]
+    shift = torch.zeros_like(latents)
+    for palette, share in parts:
+        if share:
+            shift = shift + share * palette_shift(latents, palette)
+    return shift
+
+
+def palette_shift(latents: Tensor, palette: Tensor) -> Tensor:
+    """What has to be added to clean latents for them to take the palette of others, row by row.
+
+    The distribution of the smoothed latents goes onto that of the smoothed palette by the linear Monge-Kantorovich
+    map (Pitié & Kokaram, The Linear Monge-Kantorovitch Linear Colour Mapping, 2007); detail stays as it is:
+
+        (M - 1) (x - mean) + mean_s - mean,   M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2,   A, B the covariances
+
+    Args:
+        latents: (batch, channels, height, width).
+        palette: (batch or 1, channels, any height, any width).
+    """
+    smooth = smoothed(latents)
+    mean, covariance = _statistics(smooth)
+    mean_s, covariance_s = _statistics(smoothed(palette))
+    root, inverse = _power(covariance, 0.5), _power(covariance, -0.5)
+    transport = inverse @ _power(root @ covariance_s @ root, 0.5) @ inverse  # (batch, channels, channels)
+    gain = (transport - torch.eye(transport.shape[-1], dtype=transport.dtype)).to(latents)
+    mean, mean_s = (m.to(latents)[..., None, None] for m in (mean, mean_s))  # (batch, channels, 1, 1)
+    return torch.einsum("bdc,bchw->bdhw", gain, smooth - mean) + mean_s - mean
+
+
+def smoothed(latents: Tensor) -> Tensor:
+    """Without detail but with edges, across which colours would leave halos: the same shape.
+
+    A guided filter (He, Sun & Tang, Guided Image Filtering, 2013) that guides itself, all channels by one share:
+
+        mean(a) x + mean((1 - a) mean(x)),   a = v / (v + PALETTE_EDGE * v_all),   v the variance around a position
+    """
+    mean = _mean_around(latents)
+    variance = (_mean_around(latents.square()) - mean.square()).mean(1, keepdim=True)  # (batch, 1, height, width)
+    whole = latents.var((2, 3), correction=0).mean(1).view(-1, 1, 1, 1)
+    share = variance / (variance + PALETTE_EDGE * whole + 1e-12)
+    return _mean_around(share) * latents + _mean_around((1 - share) * mean)
+
+
+def _mean_around(latents: Tensor) -> Tensor:
+    """The mean over a square around every position, without what lies outside."""
+    return F.avg_pool2d(latents, PALETTE_BLUR, 1, PALETTE_BLUR // 2, count_include_pad=False)
+
+
+def _statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (batch, channels) and covariance (batch, channels, channels) of all positions, in fp64 on the CPU."""
+    positions = latents.flatten(2).cpu().double()  # (batch, channels, positions)
+    mean = positions.mean(2)
+    centred = positions - mean[..., None]
+    covariance = centred @ centred.mT / positions.shape[2]
+    floor = PALETTE_FLOOR * covariance.diagonal(dim1=1, dim2=2).mean(1) + 1e-6  # (batch,)
+    return mean, covariance + floor.view(-1, 1, 1) * torch.eye(covariance.shape[1], dtype=covariance.dtype)
+
+
+def _power(symmetric: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(symmetric)  # (batch, channels), (batch, channels, channels)
+    return (vectors * values.clamp(min=1e-12).unsqueeze(-2) ** exponent) @ vectors.mT

@@ -1,0 +1,403 @@
+"""The method against explicit formulas, against diffusers, and against itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import pairwise
+
+import pytest
+import torch
+from diffusers import DDIMInverseScheduler, DDIMScheduler
+from torch import Tensor
+
+from magicstyle_core import method
+from magicstyle_core.method import (
+    Schedule,
+    Trajectory,
+    clean,
+    ddim_timesteps,
+    feature_fusion_attention,
+    move,
+    palette_shift,
+    smoothed,
+    subset,
+)
+
+CONFIG = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+T = 6
+
+
+def randoms(*shape: int, count: int, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for _ in range(count)]
+
+
+def everywhere(strength: float, tokens: int = 12) -> Tensor:
+    return torch.full((1, 1, tokens, 1), strength)
+
+
+def softmax_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | float = 0.0, temperature: float = 1.0
+) -> Tensor:
+    logits = temperature * query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + bias
+    return logits.softmax(-1) @ value
+
+
+# FFA
+
+
+@pytest.mark.parametrize("structure", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_blend_is_the_formula(structure: float, temperature: float) -> None:
+    query, query_c, key_c, value_c = randoms(2, 2, 12, 8, count=4)
+    key_s, value_s = randoms(2, 2, 20, 8, count=2, seed=1)
+    mixed = (1 - structure) * query + structure * query_c
+    out_c = softmax_attention(mixed, key_c, value_c)
+    out_s = softmax_attention(mixed, key_s, value_s, temperature=temperature)
+    out = feature_fusion_attention(
+        query, query_c, key_c, value_c, key_s, value_s,
+        strength=everywhere(1.2), structure=structure, temperature=temperature,
+    )  # fmt: skip
+    torch.testing.assert_close(out, out_c + 1.2 * (out_s - out_c))
+
+
+def test_joint_at_one_half_is_one_attention_over_both_key_sets() -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    expected = softmax_attention(query, torch.cat([key_c, 1.3 * key_s], 2), torch.cat([value_c, value_s], 2))
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(0.5), structure=0.0, temperature=1.3, fusion="joint",
+    )  # fmt: skip
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("strength", "side"), [(0.0, "content"), (1.0, "style"), (1.5, "style")])
+def test_joint_meets_blend_at_the_ends(strength: float, side: str) -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(strength), structure=0.0, temperature=1.3, fusion="joint",
+    )  # fmt: skip
+    ends = {
+        "content": softmax_attention(query, key_c, value_c),
+        "style": softmax_attention(query, key_s, value_s, temperature=1.3),
+    }
+    torch.testing.assert_close(out, ends[side], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["blend", "joint"])
+def test_style_bias_weighs_and_hides_style_tokens(fusion: method.Fusion) -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    bias = torch.linspace(-2, 2, 20)
+    bias[5:8] = -math.inf
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(1.0), structure=0.0, style_bias=bias, fusion=fusion,
+    )  # fmt: skip
+    torch.testing.assert_close(out, softmax_attention(query, key_s, value_s, bias), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["blend", "joint"])
+def test_strength_per_query_equals_the_number_there(fusion: method.Fusion) -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+
+    def fuse(strength: Tensor) -> Tensor:
+        return feature_fusion_attention(
+            query, None, key_c, value_c, key_s, value_s, strength=strength, structure=0.0, fusion=fusion
+        )
+
+    per_query = torch.cat([everywhere(0.2, 6), everywhere(0.9, 6)], 2)
+    torch.testing.assert_close(fuse(per_query)[:, :, :6], fuse(everywhere(0.2))[:, :, :6])
+    torch.testing.assert_close(fuse(per_query)[:, :, 6:], fuse(everywhere(0.9))[:, :, 6:])
+
+
+def test_what_cancels_out_may_be_left_out() -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    one = everywhere(1.0)
+    whole = feature_fusion_attention(query, None, key_c, value_c, key_s, value_s, strength=one, structure=0.0)
+    short = feature_fusion_attention(query, None, None, None, key_s, value_s, strength=one, structure=0.0)
+    torch.testing.assert_close(short, whole)
+
+
+# Moves
+
+
+@pytest.mark.parametrize("steps", [8, 20, 50])
+def test_timesteps_are_those_of_diffusers(steps: int) -> None:
+    scheduler = DDIMScheduler(**CONFIG)
+    scheduler.set_timesteps(steps)
+    assert list(ddim_timesteps(steps, 1000)) == scheduler.timesteps.tolist()[::-1]
+
+
+def test_every_move_down_agrees_with_diffusers() -> None:
+    scheduler = DDIMScheduler(**CONFIG)
+    scheduler.set_timesteps(20)
+    alphas = scheduler.alphas_cumprod
+    (latents,) = randoms(2, 4, 8, 8, count=1)
+    for timestep, following in pairwise([*scheduler.timesteps.tolist(), -1]):
+        (noise_pred,) = randoms(2, 4, 8, 8, count=1, seed=timestep)
+        expected = scheduler.step(noise_pred, timestep, latents)
+        alpha_to = scheduler.final_alpha_cumprod if following < 0 else alphas[following]
+        moved = move(latents, noise_pred, alphas[timestep], alpha_to)
+        torch.testing.assert_close(moved, expected.prev_sample, rtol=1e-4, atol=1e-5)
+        x0 = clean(latents, noise_pred, alphas[timestep])
+        torch.testing.assert_close(x0, expected.pred_original_sample, rtol=1e-4, atol=1e-4)
+        latents = moved
+
+
+def test_move_up_agrees_with_the_inverse_scheduler() -> None:
+    inverse = DDIMInverseScheduler(**CONFIG)
+    inverse.set_timesteps(20)
+    latents, noise = randoms(1, 4, 8, 8, count=2)
+    expected = inverse.step(noise, 151, latents).prev_sample  # diffusers names the timestep that is arrived at
+    alphas = inverse.alphas_cumprod
+    torch.testing.assert_close(move(latents, noise, alphas[101], alphas[151]), expected)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 51), (1, 951), (401, 451)])
+def test_there_and_back_is_the_identity(low: int, high: int) -> None:
+    latents, noise = randoms(1, 4, 8, 8, count=2)
+    alphas = DDIMScheduler(**CONFIG).alphas_cumprod
+    there = move(latents, noise, alphas[low], alphas[high])
+    torch.testing.assert_close(move(there, noise, alphas[high], alphas[low]), latents, rtol=0, atol=2e-5)
+
+
+def test_subset_begins_at_the_noise_and_leaves_out_the_steps_that_hardly_matter() -> None:
+    for stored in range(2, 60):
+        assert subset(stored, stored + 3) == subset(stored, stored) == list(range(stored - 1, -1, -1))
+        for count in range(1, stored):
+            indices = subset(stored, count)
+            assert len(indices) == count
+            assert indices[0] == stored - 1
+            assert indices[-1] > 0
+            assert all(a > b for a, b in pairwise(indices))
+
+
+# Both ways
+
+
+def schedule(steps: int = T) -> Schedule:
+    alphas = DDIMScheduler(**CONFIG).alphas_cumprod
+    timesteps = ddim_timesteps(steps, 1000)
+    return Schedule(timesteps, alphas[list(timesteps)], alphas[0])
+
+
+def denoiser(twist: float = 0.0) -> Callable[[Tensor, int], Tensor]:
+    """A made-up model without memory between rows; `twist` stands for what FFA would change in its output."""
+
+    def denoise(latents: Tensor, timestep: int) -> Tensor:
+        return (latents.roll(1, -1) * 0.7 + latents.tanh() * (timestep / 1000)) + twist * latents.cos()
+
+    return denoise
+
+
+def inverted(latents: Tensor, steps: int = T) -> Trajectory:
+    run = method.invert(denoiser(), latents, schedule(steps), lambda i: nullcontext())
+    yielded = []
+    while True:
+        try:
+            yielded.append(next(run))
+        except StopIteration as stop:
+            assert yielded == list(range(1, steps + 1))
+            trajectory: Trajectory = stop.value
+            return trajectory
+
+
+def rendered(
+    content: Trajectory, strength: Tensor, steps: Sequence[int] | None = None, twist: float = 0.5, **options: object
+) -> list[method.Step]:
+    known = len(content.latents)
+    return list(
+        method.render(
+            denoiser(twist), content, schedule(known), steps or subset(known, known), lambda i: nullcontext(),
+            strength=strength, **options,  # type: ignore[arg-type]
+        )
+    )  # fmt: skip
+
+
+def whole(strength: float) -> Tensor:
+    return torch.full((1, 1, 8, 8), strength)
+
+
+def styles(*seeds: int) -> list[tuple[Trajectory, float]]:
+    return [(inverted(1.5 * latents_of(seed, 6, 10)), 1 / len(seeds)) for seed in seeds]
+
+
+def latents_of(seed: int, *size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(4, 4, generator=generator)
+    white = torch.randn(1, 4, *(size or (8, 8)), generator=generator)
+    return torch.einsum("dc,bchw->bdhw", mixing, white) + mixing[0].view(1, 4, 1, 1)
+
+
+def test_noise_is_filed_under_the_latents_that_it_was_seen_with() -> None:
+    trajectory = inverted(latents_of(0))
+    for i, timestep in enumerate(schedule().timesteps):
+        assert torch.equal(trajectory.noise[i], denoiser()(trajectory.latents[i], timestep))
+    assert torch.equal(trajectory.latents[0], latents_of(0))
+
+
+@pytest.mark.parametrize("palette", ["both", "end", "adain", "off"])
+@pytest.mark.parametrize("steps", [None, [5, 2], [5, 4, 1], [3, 0]])
+def test_strength_0_is_the_content_whatever_else_is_set(
+    palette: method.PaletteMode, steps: Sequence[int] | None
+) -> None:
+    content = inverted(latents_of(0))
+    options = {"palette": palette, "styles": styles(1), "residual": 0.0, "seed": 3, "colour": 0.8}
+    last = rendered(content, whole(0.0), steps, **options)[-1]
+    assert torch.equal(last.latents, content.latents[0])
+
+
+def test_where_a_mask_is_0_the_content_stays() -> None:
+    content, strength = inverted(latents_of(0)), whole(1.2)
+    strength[..., :4] = 0
+    last = rendered(content, strength, palette="both", styles=styles(1), seed=1)[-1]
+    assert torch.equal(last.latents[..., :4], content.latents[0][..., :4])
+    assert (last.latents[..., 4:] - content.latents[0][..., 4:]).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("steps", [None, [5, 3, 1]])
+def test_a_model_that_says_what_it_said_lands_on_the_trajectory(steps: Sequence[int] | None) -> None:
+    content = inverted(latents_of(0))
+    for step, following in pairwise([*rendered(content, whole(1.0), steps, twist=0.0), None]):
+        expected = content.latents[0 if following is None else following.index]  # type: ignore[union-attr]
+        torch.testing.assert_close(step.latents, expected, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
+
+
+def test_a_batch_is_its_rows_alone() -> None:
+    alone = [inverted(latents_of(seed)) for seed in range(4)]
+    batch = inverted(torch.cat([latents_of(seed) for seed in range(4)]))
+    one = inverted(latents_of(9))
+    options = {"palette": "both", "seed": 5, "colour": 0.6, "styles": [(one, 1.0)]}
+    together = rendered(batch, whole(1.0), **options)[-1].latents
+    for row, content in enumerate(alone):
+        torch.testing.assert_close(
+            together[row : row + 1], rendered(content, whole(1.0), **options)[-1].latents, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_going_on_from_a_step_gives_the_same_end() -> None:
+    content = inverted(latents_of(0))
+    options = {"palette": "both", "seed": 5, "styles": styles(1, 2)}
+    steps = rendered(content, whole(0.7), [5, 3, 2, 0], **options)
+    later = rendered(content, whole(0.7), [2, 0], begin=steps[1].latents, **options)
+    assert torch.equal(later[-1].latents, steps[-1].latents)
+
+
+def test_the_window_says_where_the_hook_applies() -> None:
+    content, seen = inverted(latents_of(0)), []
+
+    def fuse(index: int) -> nullcontext[None]:
+        seen.append(index)
+        return nullcontext()
+
+    steps = list(range(T - 1, -1, -1))
+    list(method.render(denoiser(), content, schedule(), steps, fuse, strength=whole(1.0), window=(0.2, 0.6)))
+    assert seen == [4, 3, 2]
+
+
+def test_gradients_reach_the_foreseen_latents_of_their_own_step_alone() -> None:
+    content, twist = inverted(latents_of(0)), torch.tensor(0.5, requires_grad=True)
+
+    def denoise(latents: Tensor, timestep: int) -> Tensor:
+        assert not latents.requires_grad
+        return denoiser()(latents, timestep) + twist * latents.cos()
+
+    steps = method.render(denoise, content, schedule(), [5, 3], lambda i: nullcontext(), strength=whole(1.0))
+    for step in steps:
+        assert step.denoised.requires_grad
+        assert not step.latents.requires_grad
+
+
+def test_less_residual_at_strength_1_and_all_of_it_at_0() -> None:
+    content = inverted(latents_of(0))
+    full, none = (rendered(content, whole(1.0), [5], residual=share)[-1].latents for share in (1.0, 0.0))
+    half = rendered(content, whole(0.5), [5], residual=0.0)[-1].latents
+    assert (full - none).abs().mean() > 0.01
+    torch.testing.assert_close(half, (full + none) / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_adain_gives_the_start_the_moments_of_the_style() -> None:
+    content, ((style, _),) = inverted(latents_of(0)), styles(1)
+    start = method._start(content, schedule(), 5, whole(1.0), [(style, 1.0)], "adain", 1.0, None)
+    for moment in (torch.mean, torch.std):
+        torch.testing.assert_close(
+            moment(start.flatten(2), dim=2), moment(style.latents[5].flatten(2), dim=2), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_a_seed_draws_a_variation_and_0_is_one() -> None:
+    content = inverted(latents_of(0))
+    plain, zero, again, one = (rendered(content, whole(1.0), seed=seed)[-1].latents for seed in (None, 0, 0, 1))
+    assert torch.equal(zero, again)
+    assert not torch.allclose(plain, zero)
+    assert not torch.allclose(zero, one)
+
+
+# Palette
+
+
+def statistics(smooth: Tensor) -> tuple[Tensor, Tensor]:
+    return smooth[0].flatten(1).mean(1), torch.cov(smooth[0].flatten(1))
+
+
+def test_the_palette_arrives_in_the_smoothed_latents() -> None:
+    content, style = latents_of(0, 40, 40), latents_of(1, 30, 50)
+    shift = palette_shift(content, style)
+    mean, covariance = statistics(smoothed(style))
+    mean_before, covariance_before = statistics(smoothed(content))
+    mean_after, covariance_after = statistics(smoothed(content) + shift)
+    torch.testing.assert_close(mean_after, mean, atol=1e-3, rtol=1e-3)
+    assert (covariance_after - covariance).norm() < 0.25 * (covariance_before - covariance).norm()
+    assert (mean_before - mean).norm() > 0.1
+
+
+def test_faint_detail_stays_and_an_edge_gets_no_halo() -> None:
+    content = latents_of(0, 1, 2).repeat_interleave(20, 2).repeat_interleave(10, 3)  # (1, 4, 20, 20), two flat halves
+    style = 0.3 * latents_of(1, 20, 20)
+    shift = palette_shift(content, style)
+    jump = (shift[..., 0] - shift[..., -1]).abs().max()
+    assert jump > 0.5
+    across = (shift - shift[..., :1]).abs()[..., :10].max(), (shift - shift[..., -1:]).abs()[..., 10:].max()
+    assert max(across) < 0.2 * jump  # a plain mean over 3 x 3 leaves a third of the jump
+    checkers = torch.ones(20, 20)
+    checkers[::2, ::2] = checkers[1::2, 1::2] = -1
+    finer = palette_shift(content + 0.1 * checkers, style)
+    torch.testing.assert_close(finer, shift, atol=0.02 * jump.item(), rtol=0)
+
+
+def test_a_picture_has_its_own_palette_already() -> None:
+    content = latents_of(0, 16, 16)
+    assert palette_shift(content, content).abs().max() < 1e-5
+
+
+def test_colour_0_keeps_the_photographs_palette() -> None:
+    content, painted = inverted(latents_of(0, 16, 16)), [(inverted(latents_of(1, 16, 16)), 1.0)]
+    own, taken = (
+        rendered(content, torch.ones(1, 1, 16, 16), palette="end", styles=painted, colour=colour)[-1].latents
+        for colour in (0.0, 1.0)
+    )
+    mean_c, mean_s = (statistics(smoothed(of.latents[0]))[0] for of in (content, painted[0][0]))
+    torch.testing.assert_close(statistics(smoothed(own))[0], mean_c, atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(statistics(smoothed(taken))[0], mean_s, atol=2e-2, rtol=2e-2)
+
+
+def test_a_flat_picture_takes_the_mean_without_blowing_up() -> None:
+    style = latents_of(1, 16, 16)
+    moved = palette_shift(torch.zeros(1, 4, 16, 16), style)
+    torch.testing.assert_close(moved.mean((2, 3)), smoothed(style).mean((2, 3)), atol=1e-4, rtol=1e-4)
+    assert moved.std() < 10
