@@ -1,125 +1,335 @@
-"""What a user can set: two frozen dataclasses and the named presets."""
+"""Everything that can be set, in one table: checks, command line, sliders, grid axes and docs/settings.md come from it.
+
+`python -m magicstyle_core.settings` prints docs/settings.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from magicstyle_core.errors import SettingsError
 
 Fusion = Literal["blend", "joint"]
+Palette = Literal["both", "end", "adain", "off"]
+Kind = Literal["number", "whole", "choice", "layers"]
+Group = Literal["main", "advanced", "region", "inversion"]
 
-MAX_STRENGTH = 1.5
-MAX_STEPS = 200
-DRAFT_STEPS = 4
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise SettingsError(f"{name} is {value!r}; give a number from {low:g} to {high:g}.")
-
-
-def _check_steps(value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= MAX_STEPS:
-        raise SettingsError(f"steps is {value!r}; give a whole number from 2 to {MAX_STEPS}.")
+DRAFT_STEPS = 4  # measured on mini: a draft is 28 to 41 dB from the full render
+LARGEST_SEED = 2**53 - 1  # a browser keeps whole numbers exactly up to here
+NONE = "none"  # in text: no number for an optional one, no layer for the layers
 
 
 @dataclass(frozen=True, kw_only=True)
-class InversionSettings:
-    """How an image is inverted. Changing one of these needs a new inversion."""
+class Setting:
+    """One row of the table."""
 
-    steps: int = 20  # timesteps of the inversion, one UNet call each
-    size: int | None = None  # long side in pixels; None = the size the model was trained at
+    name: str
+    kind: Kind
+    default: Any
+    low: float | None  # of numbers, both ends allowed
+    high: float | None
+    step: float | None  # of a slider
+    choices: tuple[str, ...]  # of a choice
+    label: str
+    hint: str  # one sentence: what a higher or another value does
+    group: Group
 
-    def __post_init__(self) -> None:
-        _check_steps(self.steps)
-        if self.size is not None and (
-            isinstance(self.size, bool) or not isinstance(self.size, int) or not 64 <= self.size <= 2048
-        ):
-            raise SettingsError(f"size is {self.size!r}; give a whole number of pixels from 64 to 2048.")
+    @property
+    def optional(self) -> bool:
+        """Whether None is allowed: the model's own number, or no seed."""
+        return self.default is None
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, as an error says it."""
+        if self.kind == "choice":
+            return " or ".join(map(repr, self.choices))
+        if self.kind == "layers":
+            return "a list of layer names such as ['up.fine'], or an empty one for none"
+        number = "a whole number" if self.kind == "whole" else "a number"
+        return f"{number} from {self.low:.16g} to {self.high:.16g}{', or none' if self.optional else ''}"
+
+    def parse(self, text: str) -> Any:
+        """The value that a text stands for, checked: `0.5`, `joint`, `none`, `up.fine+mid`.
+
+        Raises:
+            SettingsError: it stands for none, or for one out of range.
+        """
+        text = text.strip()
+        value: Any = text
+        try:
+            if self.kind == "layers":
+                value = () if text.lower() == NONE else tuple(name.strip() for name in text.split("+"))
+            elif self.kind == "choice":
+                value = text.lower()
+            elif self.optional and text.lower() == NONE:
+                value = None
+            else:
+                value = int(text) if self.kind == "whole" else float(text)
+        except ValueError:
+            pass  # the check below says what was expected
+        kind = InversionSettings if self.group == "inversion" else FusionSettings
+        return getattr(kind.from_dict({self.name: value}), self.name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FusionSettings:
-    """How stored features are fused into a render. Changing these never needs a new inversion."""
+def _row(
+    default: Any,
+    label: str,
+    hint: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    step: float | None = None,
+    group: Group = "advanced",
+) -> Any:
+    extra: dict[str, Any] = {"step": step, "group": group}
+    return Field(default, ge=low, le=high, title=label, description=hint, json_schema_extra=extra)
 
-    strength: float = 1.0  # 0 = the content image, 1 = the style's attention, above = extrapolated
-    structure: float = 0.0  # share of the content's own query in the attention, 0 to 1
-    colour: float = 1.0  # how far the picture takes the style's palette, 0 to 1
-    texture: float = 0.85  # how far the grain takes the strength of the style's, 0 to 1
-    detail: float = 1.0  # share of what the VAE loses of the images that is put back, 0 to 1
-    temperature: float = 1.2  # factor on the style's attention logits; higher picks fewer, closer patches
-    fusion: Fusion = "blend"  # blend: weighted sum of two attentions; joint: one attention over both key sets
-    layers: tuple[str, ...] = ("up.texture",)  # "all", "up", "texture", "up.texture", a layer's label or name
-    start: float = 0.0  # FFA begins at this fraction of the way down
-    end: float = 1.0  # FFA ends at this fraction of the way down
-    steps: int | None = None  # UNet calls; None = every stored step, fewer = a subset of them
-    outside: float = 0.0  # strength outside the mask; unused without a mask
-    seed: int | None = None  # None = the one deterministic result; a number draws a variation of it
 
-    def __post_init__(self) -> None:
-        _check_range("strength", self.strength, 0, MAX_STRENGTH)
-        _check_range("structure", self.structure, 0, 1)
-        _check_range("colour", self.colour, 0, 1)
-        _check_range("texture", self.texture, 0, 1)
-        _check_range("detail", self.detail, 0, 1)
-        _check_range("temperature", self.temperature, 0.1, 5)
-        _check_range("start", self.start, 0, 1)
-        _check_range("end", self.end, 0, 1)
-        _check_range("outside", self.outside, 0, MAX_STRENGTH)
-        if self.start > self.end:
-            raise SettingsError(f"start ({self.start:g}) lies after end ({self.end:g}); make start the smaller one.")
-        if self.fusion not in get_args(Fusion):
-            raise SettingsError(f"fusion is {self.fusion!r}; give 'blend' or 'joint'.")
-        if not isinstance(self.layers, (list, tuple)) or not all(
-            isinstance(name, str) and name for name in self.layers
-        ):
-            raise SettingsError(f"layers is {self.layers!r}; give a list of layer names, such as ['all'].")
-        if not self.layers:
-            raise SettingsError("No layer is chosen; choose at least one, or set strength to 0.")
-        object.__setattr__(self, "layers", tuple(self.layers))
-        if self.steps is not None:
-            _check_steps(self.steps)
-        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0):
-            raise SettingsError(f"seed is {self.seed!r}; give a whole number from 0 up, or none.")
+class _Settings(BaseModel):
+    """Frozen, and every violation is a SettingsError of one sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_sentence(type(self), values, error)) from None
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> FusionSettings:
-        """Settings from plain values (JSON, PNG text); unknown names raise SettingsError."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise SettingsError(f"Unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from plain values (JSON, PNG text). Raises SettingsError."""
         return cls(**values)
 
+    def replace(self, **changes: Any) -> Self:
+        """The same settings but for the changes, checked anew. Raises SettingsError."""
+        return type(self)(**{**dict(self), **changes})
 
-PRESET_FIELDS = (
-    "strength", "structure", "colour", "texture", "detail", "temperature", "fusion", "layers", "start", "end",
-)  # fmt: skip
+
+class InversionSettings(_Settings):
+    """How a picture is inverted. Changing one of these needs a new inversion."""
+
+    # A trajectory needs two points; 200 is four times what StyleID takes, and an end for what one job may cost.
+    steps: int | None = _row(
+        None, "Inversion steps", "More: finer and slower; one model call each for every picture.",
+        low=2, high=200, step=1, group="inversion",
+    )  # fmt: skip
+    # 64 pixels are one token in the coarsest layer of Stable Diffusion; 2048 are twice the size of its largest family.
+    size: int | None = _row(
+        None, "Size", "Long side in pixels; without a number the size that the model was trained at.",
+        low=64, high=2048, step=32, group="inversion",
+    )  # fmt: skip
+
+
+class FusionSettings(_Settings):
+    """How stored features are fused into a render. Changing these never needs a new inversion."""
+
+    # Above 1 the style is extrapolated; strength sliders of similar programs end at 1.5 to 2.
+    strength: float = _row(
+        1.0, "Style strength", "Higher: more of the style, less of the person; 0 is the photograph.",
+        low=0, high=1.5, step=0.05, group="main",
+    )  # fmt: skip
+    structure: float = _row(
+        0.0, "Structure", "Higher: shapes stay closer to the photograph.", low=0, high=1, step=0.05, group="main"
+    )
+    colour: float = _row(
+        1.0, "Colour", "Higher: colours come closer to the style's; 0 keeps the photograph's.",
+        low=0, high=1, step=0.05, group="main",
+    )  # fmt: skip
+    detail: float = _row(
+        1.0, "Detail", "Higher: fine lines of the photograph that the model cannot draw come back.",
+        low=0, high=1, step=0.05,
+    )  # fmt: skip
+    # 1.2: by evaluation on mini; StyleID takes 1.5. The ends: nearly the mean of all patches, nearly one patch alone.
+    temperature: float = _row(
+        1.2, "Sharpness", "Higher: fewer, better matching patches of the style.", low=0.1, high=5, step=0.1
+    )
+    start: float = _row(
+        0.0, "Start", "Later: the style leaves large shapes and colours alone.", low=0, high=1, step=0.05
+    )
+    end: float = _row(1.0, "End", "Earlier: the style leaves fine detail alone.", low=0, high=1, step=0.05)
+    residual: float = _row(
+        1.0, "Residual", "Higher: every step is held closer to the photograph's own way through the noise.",
+        low=0, high=1, step=0.05,
+    )  # fmt: skip
+    palette: Palette = _row(
+        "both", "Palette",
+        "When colours are mapped: both at start and end, at the end alone, by adain at the start (StyleID), or off.",
+    )  # fmt: skip
+    fusion: Fusion = _row(
+        "blend", "Fusion", "blend: two attentions, weighted by strength; joint: one over photograph and style together."
+    )
+    layers: tuple[str, ...] = _row(
+        ("up.fine",), "Layers", "Where the style enters: all, up, fine, up.fine, a layer's label or name; or none."
+    )
+    render_steps: int | None = _row(
+        None, "Render steps", "Fewer: faster; without a number every stored step.", low=1, high=200, step=1
+    )
+    seed: int | None = _row(
+        None, "Seed", "Each number draws another variation; without one there is a single result.",
+        low=0, high=LARGEST_SEED, step=1,
+    )  # fmt: skip
+    outside: float = _row(
+        0.0, "Strength outside", "Style strength outside the region; without a region it does nothing.",
+        low=0, high=1.5, step=0.05, group="region",
+    )  # fmt: skip
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _to_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("layers")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(value):
+            raise ValueError("a layer has no name")
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.start > self.end:
+            raise ValueError(f"start ({self.start:g}) lies after end ({self.end:g}); make start the smaller one.")
+        return self
+
+
+def _rows(kind: type[_Settings]) -> dict[str, Setting]:
+    rows = {}
+    for name, field in kind.model_fields.items():
+        choices = get_args(field.annotation) if isinstance(field.default, str) else ()
+        if isinstance(field.default, tuple):
+            sort: Kind = "layers"
+        elif choices:
+            sort = "choice"
+        else:
+            sort = "number" if isinstance(field.default, float) else "whole"
+        limits = {key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)}
+        rows[name] = Setting(
+            name=name, kind=sort, default=field.default, low=limits.get("ge"), high=limits.get("le"), choices=choices,
+            label=field.title, hint=field.description, **field.json_schema_extra,  # type: ignore[arg-type]
+        )  # fmt: skip
+    return rows
+
+
+TABLE = _rows(FusionSettings) | _rows(InversionSettings)
+
+
+def table() -> list[Setting]:
+    """Every setting, those of the fusion first."""
+    return list(TABLE.values())
+
+
+def _sentence(kind: type[_Settings], values: Mapping[str, Any], error: ValidationError) -> str:
+    """What is wrong, for people: unknown names first, else the first wrong value."""
+    errors = error.errors()
+    unknown = sorted(str(item["loc"][0]) for item in errors if item["type"] == "extra_forbidden")
+    if unknown:
+        return f"Unknown setting {', '.join(unknown)}; known are {', '.join(sorted(kind.model_fields))}."
+    if not errors[0]["loc"]:
+        return str(errors[0]["ctx"]["error"])
+    name = str(errors[0]["loc"][0])
+    return f"{name} got {reprlib.repr(values[name])}, expected {TABLE[name].expected}."
+
+
+KEPT = ("render_steps", "seed", "outside")  # by a preset: they are about cost, chance and region, not about looks
 
 
 def _preset(**changes: Any) -> dict[str, Any]:
-    settings = FusionSettings(**changes)
-    return {name: getattr(settings, name) for name in PRESET_FIELDS}
+    return FusionSettings(**changes).model_dump(exclude=set(KEPT))
 
 
+# Gentle, Painterly and Bold: by eye on mini. StyleID's attention: the numbers of its paper (arXiv 2312.09008).
 PRESETS = {
-    "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6, texture=0.5),
+    "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
-    "Bold": _preset(strength=1.4, texture=1.0, layers=("all",)),
-    "StyleID": _preset(structure=0.75, texture=0.0, detail=0.0, temperature=1.5, layers=("up.colour", "up.texture")),
-    "Colours only": _preset(structure=0.9, texture=0.0, temperature=1.0, end=0.5),
-    "Texture only": _preset(colour=0.0, texture=1.0),
+    "Bold": _preset(strength=1.4, layers=("all",)),
+    "Keep my colours": _preset(colour=0.0),
+    "Colours only": _preset(layers=()),
+    "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
 }
-
-
-def default_preset(model: str) -> str:
-    """The preset to begin with: found by evaluation for mini, taken from the literature for Stable Diffusion."""
-    return "Painterly" if model == "mini" else "StyleID"
+RENAMED_PRESETS = {"StyleID": "StyleID's attention", "Texture only": "Keep my colours"}  # since 0.1
 
 
 def apply_preset(name: str, settings: FusionSettings) -> FusionSettings:
-    """`settings` with the numbers of the named preset; steps, the strength outside the mask and the seed stay."""
-    if name not in PRESETS:
+    """`settings` with the numbers of the named preset (also under its name in 0.1); those in KEPT stay.
+
+    Raises:
+        SettingsError: there is no such preset.
+    """
+    preset = PRESETS.get(RENAMED_PRESETS.get(name, name))
+    if preset is None:
         raise SettingsError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
-    return replace(settings, **PRESETS[name])
+    return settings.replace(**preset)
+
+
+GROUPS_01 = {"structure": "coarse", "colour": "middle", "texture": "fine"}
+
+
+def from_version_01(values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Values of FusionSettings as MagicStyle 0.1 wrote them, in today's names; and a sentence about what is gone."""
+    current = dict(values)
+    if "steps" in current:
+        current["render_steps"] = current.pop("steps")
+    if isinstance(current.get("layers"), list):
+        parts = [str(name).split(".") for name in current["layers"]]
+        current["layers"] = [".".join(GROUPS_01.get(part, part) for part in name) for name in parts]
+    texture = current.pop("texture", 0)
+    return current, f"Texture ({texture}) is gone since 0.1, so the picture will look different." if texture else ""
+
+
+_HEADINGS: dict[Group, str] = {
+    "main": "The picture",
+    "advanced": "Advanced",
+    "region": "Region",
+    "inversion": "Inversion: changing one of these inverts the pictures again",
+}
+
+
+def markdown() -> str:
+    """docs/settings.md."""
+    lines = ["# Settings", "", "Made by `python -m magicstyle_core.settings`; change the table there, not this page."]
+    for group, heading in _HEADINGS.items():
+        lines += ["", f"## {heading}", "", "| on the page | name | range | default | |", "|---|---|---|---|---|"]
+        for setting in table():
+            if setting.group == group:
+                span = ", ".join(setting.choices) or ("names" if setting.low is None else _span(setting))
+                lines.append(
+                    f"| {setting.label} | `{setting.name}` | {span} | {_text(setting.default)} | {setting.hint} |"
+                )
+    lines += [
+        "",
+        "## Presets",
+        "",
+        "What a preset does not name has its default.",
+        "",
+        "| preset | sets |",
+        "|---|---|",
+    ]
+    for name, preset in PRESETS.items():
+        changes = [f"`{key}` {_text(value)}" for key, value in preset.items() if value != TABLE[key].default]
+        lines.append(f"| {name} | {', '.join(changes) or 'the defaults'} |")
+    kept = ", ".join(f"`{name}`" for name in KEPT)
+    return "\n".join([*lines, "", f"A preset leaves {kept} as they are.", ""])
+
+
+def _span(setting: Setting) -> str:
+    high = "2^53 − 1" if setting.high == LARGEST_SEED else f"{setting.high:g}"
+    return f"{setting.low:g} to {high}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or NONE
+    if value is None:
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
