@@ -10,12 +10,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from magicstyle_core.engine import Frame, Picture, Progress, StyleEngine
+    from magicstyle_core.bank import Inversion
+    from magicstyle_core.engine import Frame, Progress, Result, StyleEngine
     from magicstyle_core.errors import ImageError, MagicStyleError, MetadataError, ModelError, SettingsError
-    from magicstyle_core.features import Inversion
+    from magicstyle_core.images import Picture
     from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "PRESETS",
@@ -29,14 +30,16 @@ __all__ = [
     "ModelError",
     "Picture",
     "Progress",
+    "Result",
     "SettingsError",
     "StyleEngine",
 ]
 
 _HOMES = {
-    "engine": ("Frame", "Picture", "Progress", "StyleEngine"),
+    "bank": ("Inversion",),
+    "engine": ("Frame", "Progress", "Result", "StyleEngine"),
     "errors": ("ImageError", "MagicStyleError", "MetadataError", "ModelError", "SettingsError"),
-    "features": ("Inversion",),
+    "images": ("Picture",),
     "settings": ("PRESETS", "FusionSettings", "InversionSettings"),
 }
 

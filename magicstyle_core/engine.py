@@ -1,39 +1,42 @@
-"""StyleEngine: the one class that the app and the command line use."""
+"""StyleEngine: the one class that the page and the command line use.
+
+It brings the method, a model and the store together.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from weakref import WeakSet
 
-import psutil
 import torch
-from cachetools import LRUCache
 from PIL import Image
 from torch import Tensor
 
-from magicstyle_core import images, inversion, rendering
-from magicstyle_core.attention import Layer, choose_layers
-from magicstyle_core.backbone import Backbone
-from magicstyle_core.detail import detailed, grain_levels
-from magicstyle_core.errors import SettingsError
-from magicstyle_core.features import FeatureBank, Inversion
-from magicstyle_core.margin import with_margin, without_margin
-from magicstyle_core.preview import fit_rgb_map, linear_preview
+from magicstyle_core import limits, loading, method
+from magicstyle_core.bank import FeatureBank, Inversion
+from magicstyle_core.finish import finished
+from magicstyle_core.guard import Guard
+from magicstyle_core.hooks import Features, Fusing, Layer, choose_layers, fuse, record
+from magicstyle_core.images import Picture, open_picture
+from magicstyle_core.model import Model
+from magicstyle_core.pixels import to_image, to_tensor
+from magicstyle_core.plan import Plan, Styles, plan
 from magicstyle_core.reading import FeatureReader
-from magicstyle_core.schedule import ddim_timesteps, subset
-from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
+from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings
 from magicstyle_core.store import FeatureStore
 
-KNOWN_BYTES = 128 << 20  # latents of earlier renders, by session and history
+HOST_SHARE = 4  # one part in so many of all memory is for features; the rest is the model's, the page's, other programs'
+DEVICE_SHARE = 2  # the same of what is free on a GPU once the model is there
+BANKS = 4  # a budget should hold so many banks: a photograph and three styles
 NO_ROOM = "There is no room for the features of every picture; those without are computed again at each render."
 
-Styles = Inversion | Sequence[tuple[Inversion, float]]
-ImageSource = Image.Image | str | Path | BinaryIO
+Source = Picture | Image.Image | str | Path | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class Frame:
     total: int
     unet_calls: int  # of this render so far: fewer than steps where an earlier render is reused, more where features
     # had to be computed again
-    image: Image.Image | None  # a preview, or at the last step the picture
+    image: Image.Image | None  # the clean picture that this step foresees, or at the last step the picture
     final: bool
 
 
 @dataclass(frozen=True)
-class Picture:
+class Result:
     """A finished render."""
 
     image: Image.Image
@@ -67,87 +70,72 @@ class Picture:
 
 
 class StyleEngine:
-    """Inverts images, keeps their features per session, renders from them. Safe to call from many threads."""
+    """Inverts pictures, keeps their features per session, renders from them. Safe to call from many threads."""
 
-    def __init__(self, backbone: Backbone, *, budget_bytes: int | None = None, eight_bit: bool = False) -> None:
-        self.backbone = backbone
-        self._eight_bit = eight_bit
-        device_budget, host_budget = _budgets(backbone.device, budget_bytes)
-        self.store = FeatureStore(device=backbone.device, device_budget=device_budget, host_budget=host_budget)
-        self._largest_bank = max(device_budget, host_budget)
+    def __init__(self, model: Model, *, budget_bytes: int | None = None, eight_bit: bool = False) -> None:
+        self.model = model
+        self.guard = Guard(model, self._free_device_memory)
+        half = torch.float16 if model.dtype == torch.float32 else model.dtype
+        self.bank_dtype = torch.int8 if eight_bit else half
+        on_device, on_host = _budgets(model.device, budget_bytes)
+        self.store = FeatureStore(device=model.device, device_budget=on_device, host_budget=on_host)
+        self._largest_bank = max(on_device, on_host)
         self._filling: WeakSet[FeatureBank] = WeakSet()  # not yet in the store
-        self._known: LRUCache[tuple[str, str], Tensor] = LRUCache(KNOWN_BYTES, getsizeof=lambda z: z.nbytes)
-        self._known_lock = threading.Lock()
-        backbone.free_memory = self._free_device_memory
+        self._filling_lock = threading.Lock()
 
     @classmethod
     def load(
-        cls,
-        name: str = "mini",
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        attention: str = "sdpa",
-        preview_vae: str | None = None,
-        budget_bytes: int | None = None,
-        eight_bit: bool = False,
+        cls, name: str = "mini", *, budget_bytes: int | None = None, eight_bit: bool = False, **options: Any
     ) -> StyleEngine:
-        """An engine on "mini", "sd15", a diffusers folder or a hub id.
+        """An engine on "mini", "sd15", a diffusers folder, a single file or a hub id.
 
         Args:
-            device: auto, cpu, cuda or mps.
-            dtype: auto, fp32, bf16 or fp16.
-            attention: sdpa, or xformers where it runs.
-            preview_vae: folder or hub id of an AutoencoderTiny for previews; None = a linear map, no download.
-            budget_bytes: most bytes of stored features in each tier; None = a share of the free memory.
+            budget_bytes: most bytes of stored features in each tier; None = a share of the memory.
             eight_bit: store features in 8 bits instead of 16.
+            options: device, dtype, attention, preview_vae and so on, see `loading.load`.
 
         Raises:
             ModelError: the model cannot be found or loaded.
         """
-        backbone = Backbone.load(name, device=device, dtype=dtype, attention=attention, preview_vae=preview_vae)
-        return cls(backbone, budget_bytes=budget_bytes, eight_bit=eight_bit)
+        return cls(loading.load(name, **options), budget_bytes=budget_bytes, eight_bit=eight_bit)
+
+    # Inversion
+
+    def prepare(self, source: Source, size: int | None = None) -> Picture:
+        """Any picture as the model takes it, with this long side or the model's own. Raises ImageError."""
+        if isinstance(source, Picture):
+            return source
+        return open_picture(source, size or self.model.size, self.model.multiple)
 
     def inverting(
-        self, image: ImageSource, settings: InversionSettings | None = None, *, session: str = "default"
+        self, image: Source, settings: InversionSettings | None = None, *, session: str = "default"
     ) -> Generator[Progress, None, Inversion]:
-        """Inverts an image step by step; returns at once when the session has it already.
-
-        Raises:
-            ImageError: the picture cannot be used.
-        """
+        """Inverts a picture step by step; returns at once when the session has it already. Raises ImageError."""
         settings = settings or InversionSettings()
-        backbone = self.backbone
-        prepared, key = self._prepare(image, settings)
+        picture = self.prepare(image, settings.size)
+        key, steps = self._key(picture, settings), settings.steps or self.model.steps
         with self.store.single_flight(session, key):
             known = self.store.get(session, key)
             if known is not None:
                 return known
-            pixels = images.to_tensor(prepared)  # (1, 3, height, width)
-            latents = backbone.encode(pixels)  # (1, channels, latent_height, latent_width)
-            timesteps = ddim_timesteps(settings.steps, backbone.num_train_timesteps)
-            bank = self._new_bank()
-            steps = inversion.invert(backbone, latents, timesteps, bank.write)
+            latents = self.guard.encode(to_tensor(picture.pixels))  # (1, channels, height, width)
+            bank, layers = self._new_bank(), self._recorded(latents, steps)
+            schedule = self.model.schedule(steps)
+
+            @contextmanager
+            def recording(step: int) -> Iterator[None]:
+                with self.model.lock, record(self.model.unet, layers) as features:
+                    yield
+                bank.write(step, features)
+
+            run = method.invert(self.guard.denoise, latents, schedule, recording)
             try:
                 while True:
-                    yield Progress(next(steps), settings.steps)
+                    yield Progress(next(run), steps)
             except StopIteration as stop:
-                trajectory, noise = stop.value
-            lost = pixels - backbone.decode(latents).cpu()  # (1, 3, height, width)
-            clean = without_margin(trajectory[:1], backbone.margin).clone()  # sent alone, a view takes all along
+                trajectory = stop.value.to(torch.device("cpu"))
             result = Inversion(
-                key=key,
-                session=session,
-                width=prepared.width,
-                height=prepared.height,
-                timesteps=tuple(timesteps),
-                trajectory=trajectory,
-                noise=noise,
-                latents=clean,
-                rgb_map=fit_rgb_map(clean, pixels),
-                grain=grain_levels(pixels),
-                pixels=((pixels + 1) * 127.5).round().to(torch.uint8),
-                detail=lost.half(),
+                key=key, session=session, picture=picture, timesteps=schedule.timesteps, trajectory=trajectory
             )
             self.store.put(session, key, result)
             if bank.given_up:
@@ -157,30 +145,42 @@ class StyleEngine:
             return result
 
     def invert(
-        self, image: ImageSource, settings: InversionSettings | None = None, *, session: str = "default"
+        self, image: Source, settings: InversionSettings | None = None, *, session: str = "default"
     ) -> Inversion:
-        """The inversion of an image, from the session's store if it is there."""
+        """The inversion of a picture, from the session's store if it is there. Raises ImageError."""
         steps = self.inverting(image, settings, session=session)
         try:
             while True:
                 next(steps)
         except StopIteration as stop:
-            return stop.value
+            inversion: Inversion = stop.value
+            return inversion
 
     def known(
-        self, image: ImageSource, settings: InversionSettings | None = None, *, session: str = "default"
+        self, picture: Picture, settings: InversionSettings | None = None, *, session: str = "default"
     ) -> Inversion | None:
-        """The inversion of an image if it is stored; makes none.
-
-        Raises:
-            ImageError: the picture cannot be used.
-        """
-        _, key = self._prepare(image, settings or InversionSettings())
-        return self.store.find(session, key)
+        """The inversion of a picture if it is stored; makes none."""
+        return self.store.find(session, self._key(picture, settings or InversionSettings()))
 
     def keep(self, inversion: Inversion) -> None:
         """Files an inversion, as one made by another process, in its session; stored features of it stay."""
         self.store.put(inversion.session, inversion.key, inversion)
+
+    def _key(self, picture: Picture, settings: InversionSettings) -> str:
+        return f"{picture.digest}-{settings.steps or self.model.steps}-{self.model.name}-{self.model.dtype}"
+
+    def _recorded(self, latents: Tensor, steps: int) -> list[Layer]:
+        """The layers to record: all of them where the budget holds some banks of that size, else the preset's."""
+        layers, (height, width) = self.model.layers, (latents.shape[2], latents.shape[3])
+        values = 0
+        for layer in layers:
+            rows, columns = layer.size(height, width)
+            values += rows * columns * self.model.unet.get_submodule(layer.name).to_q.in_features
+        if steps * values * self.bank_dtype.itemsize * BANKS <= self._largest_bank:
+            return layers
+        return choose_layers(layers, PRESETS[self.model.preset]["layers"])
+
+    # Render
 
     def render(
         self,
@@ -203,34 +203,57 @@ class StyleEngine:
         Raises:
             SettingsError: inversions of different steps, a layer that does not exist, more steps than stored.
         """
-        settings = settings or FusionSettings()
-        weighted = [(styles, 1.0)] if isinstance(styles, Inversion) else list(styles)
-        self._check(content, weighted, settings)
-        layers = choose_layers(self.backbone.layers, settings.layers)
-        steps = min(DRAFT_STEPS if draft else content.steps, settings.steps or content.steps)
-        indices = subset(content.steps, steps)
-        features = FeatureReader(self.backbone, self.store, indices, self._new_bank)
-        strength, wide_strength = self._strength(content, settings, mask)
-        with self._known_lock:
-            known = {history: z for (session, history), z in self._known.items() if session == content.session}
-        run = rendering.render(
-            self.backbone, content, weighted, settings, layers, indices, features, wide_strength, known
-        )
-        calls = 0
-        for step in run:
-            calls += not step.reused
-            done = calls + features.unet_calls
-            with self._known_lock:
-                self._known[content.session, step.history] = step.latents.cpu()
-            if step.step == step.total:
-                pixels = self.backbone.decode(step.latents)  # (1, 3, height, width)
-                latents = without_margin(step.latents, self.backbone.margin)
-                picture = images.to_image(detailed(pixels, latents, content, weighted, settings, strength).cpu())
-                yield Frame(step.step, step.total, done, picture, final=True)
-            elif preview_every and step.step % preview_every == 0 and not step.reused:
-                yield Frame(step.step, step.total, done, self._preview(step.foreseen(), content), final=False)
-            else:
-                yield Frame(step.step, step.total, done, None, final=False)
+        wish = plan(self.model, content, styles, settings or FusionSettings(), mask, draft)
+        settings, total, device = wish.settings, len(wish.steps), self.model.device
+        names = [layer.name for layer in wish.layers]
+        features = FeatureReader(self.store, device, names, wish.steps, self._compute, self._new_bank)
+        how = Fusing(
+            wish.strength, settings.structure, settings.temperature, settings.fusion,
+            [weight for _, weight in wish.styles], self.model.attend,
+        )  # fmt: skip
+
+        @contextmanager
+        def around(step: int) -> Iterator[None]:
+            if not wish.layers:
+                yield
+                return
+            content_features = features(content, step)
+            style_features = [features(style, step) for style, _ in wish.styles]
+            with self.model.lock, fuse(self.model.unet, wish.layers, content_features, style_features, how):
+                yield
+
+        known = [self.store.remembered(content.session, digest) for digest in wish.history]
+        done = next((n for n in range(total, 0, -1) if known[n] is not None), 0)
+        begin = known[done].to(device) if done else None  # type: ignore[union-attr]
+        if begin is not None:
+            yield Frame(done, total, 0, self._picture(wish, begin) if done == total else None, final=done == total)
+        if done == total:
+            return
+        run = method.render(
+            self.guard.denoise, content.trajectory.to(device), self.model.schedule(content.steps), wish.steps[done:],
+            around,
+            strength=wish.strength, styles=[(style.trajectory.to(device), weight) for style, weight in wish.styles],
+            palette=settings.palette, colour=settings.colour, residual=settings.residual,
+            window=(settings.start, settings.end), seed=settings.seed, begin=begin,
+        )  # fmt: skip
+        for n, step in enumerate(run, done + 1):
+            self.store.remember(content.session, wish.history[n], step.latents.cpu())
+            image = None
+            if n == total:
+                image = self._picture(wish, step.latents)
+            elif preview_every and n % preview_every == 0:
+                image = to_image((self.guard.preview if self.model.preview_vae else self.guard.decode)(step.denoised))
+            yield Frame(n, total, n - done + features.unet_calls, image, final=n == total)
+
+    def _picture(self, wish: Plan, latents: Tensor) -> Image.Image:
+        """Finished latents as the finished picture."""
+        pixels, settings = self.guard.decode(latents).cpu(), wish.settings  # (1, 3, height, width)
+        if settings.detail:
+            pixels = finished(
+                pixels, self._lost(wish.content), wish.pixel_strength,
+                detail=settings.detail, structure=settings.structure,
+            )  # fmt: skip
+        return to_image(pixels)
 
     def stylize(
         self,
@@ -240,106 +263,96 @@ class StyleEngine:
         *,
         mask: Image.Image | None = None,
         draft: bool = False,
-    ) -> Picture:
+    ) -> Result:
         """The finished render of `render`, with what it cost."""
         settings = settings or FusionSettings()
         start = time.perf_counter()
         *_, last = self.render(content, styles, settings, mask=mask, draft=draft)
         assert last.image is not None
-        return Picture(last.image, time.perf_counter() - start, last.unet_calls, settings)
+        return Result(last.image, time.perf_counter() - start, last.unet_calls, settings)
+
+    def missing_calls(
+        self, content: Inversion, styles: Styles, settings: FusionSettings, *, draft: bool = False
+    ) -> int:
+        """UNet calls that a render would make beside its own, as some of its layers' features are not stored."""
+        wish = plan(self.model, content, styles, settings, draft=draft)
+        names, calls = [layer.name for layer in wish.layers], 0
+        for source in (content, *(style for style, _ in wish.styles)):
+            bank = self.store.bank(source.session, source.key)
+            calls += len(wish.steps) if bank is None else len(bank.missing(wish.steps, names))
+        return calls if names else 0
 
     def decode(self, content: Inversion) -> Image.Image:
-        """The VAE round trip of an inverted image: what the model itself loses."""
-        return images.to_image(self.backbone.decode(content.trajectory[:1].to(self.backbone.device)))
+        """The VAE round trip of an inverted picture: what the model itself loses."""
+        return to_image(self._round_trip(content))
+
+    def _round_trip(self, content: Inversion) -> Tensor:
+        return self.guard.decode(content.trajectory.latents[0].to(self.model.device)).cpu()  # (1, 3, height, width)
+
+    def _lost(self, content: Inversion) -> Tensor:
+        """The photograph less its round trip, fp32 (1, 3, height, width); made once, remembered in fp16."""
+        key = f"lost-{content.key}"
+        lost = self.store.remembered(content.session, key)
+        if lost is None:
+            lost = (to_tensor(content.picture.pixels) - self._round_trip(content)).half()
+            self.store.remember(content.session, key, lost)
+        return lost.float()
+
+    def _compute(self, source: Inversion, step: int) -> Features:
+        """Every layer's input at a stored step, by the inversion's own UNet call."""
+        latents = source.trajectory.latents[step].to(self.model.device)  # (1, channels, height, width)
+        with self.model.lock, record(self.model.unet, self.model.layers) as features:
+            self.guard.denoise(latents, source.timesteps[step])
+        return features
+
+    def _new_bank(self) -> FeatureBank:
+        bank = FeatureBank(self.bank_dtype, self.model.device, largest=self._largest_bank)
+        with self._filling_lock:
+            self._filling.add(bank)
+        return bank
+
+    # Around it
 
     def layers(self) -> list[Layer]:
         """Every layer where FFA can apply, in the order of the forward pass."""
-        return self.backbone.layers
+        return self.model.layers
 
     def forget(self, session: str) -> int:
-        """Drops everything stored for a session; returns the bytes of inversions and features freed."""
-        with self._known_lock:
-            for address in [address for address in self._known if address[0] == session]:
-                del self._known[address]
+        """Drops everything stored for a session; returns the bytes freed."""
         return self.store.drop(session)
 
     def stats(self) -> dict[str, Any]:
         """Bytes per tier and session, hits and misses, UNet calls since the start, device and dtype."""
         return {
-            "model": self.backbone.name,
-            "device": str(self.backbone.device),
-            "dtype": str(self.backbone.dtype).removeprefix("torch."),
-            "unet_calls": self.backbone.unet_calls,
-            "messages": list(self.backbone.messages),
+            "model": self.model.name,
+            "device": str(self.model.device),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "unet_calls": self.model.unet_calls,
+            "messages": list(self.model.messages),
             **self.store.stats(),
         }
 
-    def _prepare(self, image: ImageSource, settings: InversionSettings) -> tuple[Image.Image, str]:
-        """The picture as the model takes it, and the key of its inversion."""
-        backbone = self.backbone
-        prepared = images.fit(images.open_image(image), settings.size or backbone.size, backbone.multiple)
-        return prepared, f"{images.digest(prepared)}-{settings.steps}-{backbone.name}-{backbone.dtype}"
-
-    def _preview(self, x0: Tensor, content: Inversion) -> Image.Image:
-        if self.backbone.preview_vae is not None:
-            return images.to_image(self.backbone.preview(x0))
-        return images.to_image(linear_preview(without_margin(x0, self.backbone.margin).cpu(), content.rgb_map))
-
-    def _new_bank(self) -> FeatureBank:
-        half = torch.float16 if self.backbone.dtype == torch.float32 else self.backbone.dtype
-        dtype = torch.int8 if self._eight_bit else half
-        bank = FeatureBank(dtype, self.backbone.device, largest=self._largest_bank)
-        with self._known_lock:
-            self._filling.add(bank)
-        return bank
-
     def _say(self, message: str) -> None:
-        if message not in self.backbone.messages:
-            self.backbone.messages.append(message)
-
-    def _check(self, content: Inversion, styles: list[tuple[Inversion, float]], settings: FusionSettings) -> None:
-        if not styles or any(weight <= 0 for _, weight in styles):
-            raise SettingsError("Every style needs a weight above 0; take styles of weight 0 out, keep at least one.")
-        for style, _ in styles:
-            if style.timesteps != content.timesteps:
-                raise SettingsError(
-                    f"Content was inverted with {content.steps} steps, a style with {style.steps}; "
-                    "invert both with the same number."
-                )
-        if settings.steps is not None and settings.steps > content.steps:
-            raise SettingsError(
-                f"{settings.steps} steps are asked for, {content.steps} are stored; "
-                "invert again with more, or ask for fewer."
-            )
-
-    def _strength(
-        self, content: Inversion, settings: FusionSettings, mask: Image.Image | None
-    ) -> tuple[float | Tensor, float | Tensor]:
-        """The strength, by a mask a map of latents, without and with their margin."""
-        if mask is None:
-            return settings.strength, settings.strength
-        rows, columns = content.latents.shape[2:]
-        inside = images.mask_to_tensor(mask, rows, columns).to(self.backbone.device)  # (1, 1, rows, columns)
-        strength = settings.outside + inside * (settings.strength - settings.outside)
-        return strength, with_margin(strength, self.backbone.margin)
+        if message not in self.model.messages:
+            self.model.messages.append(message)
 
     def _free_device_memory(self) -> bool:
         """Steps every bank on the device down a tier after it ran out of memory."""
         self._say("The device ran out of memory; stored features moved out of it.")
-        with self._known_lock:
+        with self._filling_lock:
             filling = list(self._filling)
         for bank in filling:
             bank.give_up()
         self.store.demote_all()
-        if self.backbone.device.type == "cuda":
+        if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
         return True
 
 
 def _budgets(device: torch.device, limit: int | None) -> tuple[int, int]:
-    """Most bytes of banks on the device and in host memory: a share of what is free, at most the given limit."""
-    host = psutil.virtual_memory().available // 4
-    on_device = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else host
+    """Most bytes of banks on the device and in host memory: a share of what there is, at most the given limit."""
+    host = limits.memory_bytes() // HOST_SHARE
+    on_device = torch.cuda.mem_get_info(device)[0] // DEVICE_SHARE if device.type == "cuda" else host
     if limit is not None:
         host, on_device = min(host, limit), min(on_device, limit)
     return (on_device, host) if device.type == "cuda" else (on_device, 0)

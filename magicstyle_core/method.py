@@ -191,6 +191,11 @@ def subset(stored: int, count: int) -> list[int]:
     return [round(x) for x in torch.linspace(stored - 1, 0, count + 1).tolist()[:-1]]
 
 
+def way_down(index: int, stored: int) -> float:
+    """Where on the way down a stored step lies, from 0 (noise) to 1."""
+    return (stored - 1 - index) / max(stored - 1, 1)
+
+
 def render(
     denoise: Denoise,
     content: Trajectory,
@@ -221,7 +226,7 @@ def render(
             of the start's noise as StyleID does ("adain"), or not at all beside FFA ("off").
         colour: whose palette: 1 = the styles', 0 = the content's own.
         residual: share of the residual that stays at strength 1 and above; at strength 0 all of it is added.
-        window: where on the way down FFA applies, from 0 (noise) to 1.
+        window: where on the way down FFA applies, both ends included.
         seed: draws a variation; None = the one deterministic result.
         begin: go on from these latents, before steps[0], instead of from the content's noise.
 
@@ -231,8 +236,8 @@ def render(
     amount = strength.clamp(max=1)
     latents = _start(content, schedule, steps[0], amount, styles, palette, colour, seed) if begin is None else begin
     for i, j in pairwise([*steps, -1]):
-        way_down = (len(schedule.timesteps) - 1 - i) / max(len(schedule.timesteps) - 1, 1)
-        with fuse(i) if window[0] <= way_down <= window[1] else nullcontext():
+        fused = window[0] <= way_down(i, len(schedule.timesteps)) <= window[1]
+        with fuse(i) if fused else nullcontext():
             noise_pred = denoise(latents, schedule.timesteps[i])  # (batch, channels, height, width)
         alpha, alpha_to = schedule.alphas[i], schedule.alphas[j] if j >= 0 else schedule.final_alpha
         denoised = clean(latents, noise_pred, alpha)

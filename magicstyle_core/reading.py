@@ -8,72 +8,78 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from magicstyle_core.attention import Features, recording
-from magicstyle_core.backbone import Backbone
-from magicstyle_core.features import FeatureBank, Inversion, Row
+from magicstyle_core.bank import FeatureBank, Inversion, Row
+from magicstyle_core.hooks import Features
 from magicstyle_core.store import FeatureStore
 
 
 class FeatureReader:
-    """Gives one render the layer inputs at each of its steps, from whichever tier they are in.
+    """Gives one render the inputs of its layers at each of its steps, from whichever tier they are in.
 
-    From host memory the next step is copied to the device on a stream of its own while this one runs. Without a
-    bank the inversion's own UNet call is made again; when that has happened at every step, the bank is back.
+    From host memory the next step is copied to the device on a stream of its own while this one runs. What no bank
+    holds is computed by the inversion's own UNet call; when that has happened at every step, it is banked.
 
     Args:
+        layers: names of the layers that will be asked for.
         indices: the stored steps in the order in which they will be asked for.
+        compute: the layer inputs of an inversion at a stored step, by one UNet call.
         new_bank: gives an empty bank.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
         store: FeatureStore,
+        device: torch.device,
+        layers: Sequence[str],
         indices: Sequence[int],
+        compute: Callable[[Inversion, int], Features],
         new_bank: Callable[[], FeatureBank],
     ) -> None:
-        self.backbone, self.store = backbone, store
+        self.store, self.device, self.layers = store, device, layers
         self.following = dict(pairwise(indices))
-        self.new_bank = new_bank
-        self.recomputed: dict[str, FeatureBank] = {}
+        self.compute, self.new_bank = compute, new_bank
+        self.computed: dict[str, FeatureBank] = {}
         self.unet_calls = 0  # made to compute features again
-        self.ahead: dict[tuple[str, int], tuple[Row, torch.cuda.Event]] = {}
-        self.stream = torch.cuda.Stream(backbone.device) if backbone.device.type == "cuda" else None
+        self.ahead: dict[tuple[str, int], tuple[dict[str, Row], torch.cuda.Event]] = {}
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, source: Inversion, step: int) -> Features:
         bank = self.store.bank(source.session, source.key)
-        if bank is None:
-            return self._recompute(source, step)
+        if bank is None or bank.missing([step], self.layers):
+            return self._compute(source, step, bank)
         if self.stream is None or bank.device.type == "cuda":
-            return bank.unpack(bank.fetch(step, self.backbone.device))
+            return _features(bank.fetch(step, self.layers, self.device))
         if (source.key, step) not in self.ahead:
             self.ahead[source.key, step] = self._start_copy(bank, step)
-        row, copied = self.ahead.pop((source.key, step))
-        torch.cuda.current_stream(self.backbone.device).wait_event(copied)
-        row.apply(self._used_by_current_stream)
-        if step in self.following:
-            following = self.following[step]
+        rows, copied = self.ahead.pop((source.key, step))
+        torch.cuda.current_stream(self.device).wait_event(copied)
+        for row in rows.values():
+            row.apply(self._used_by_current_stream)
+        following = self.following.get(step)
+        if following is not None and not bank.missing([following], self.layers):
             self.ahead[source.key, following] = self._start_copy(bank, following)
-        return bank.unpack(row)
+        return _features(rows)
 
-    def _start_copy(self, bank: FeatureBank, step: int) -> tuple[Row, torch.cuda.Event]:
+    def _start_copy(self, bank: FeatureBank, step: int) -> tuple[dict[str, Row], torch.cuda.Event]:
         assert self.stream is not None
         with torch.cuda.stream(self.stream):
-            return bank.fetch(step, self.backbone.device), self.stream.record_event()
+            return bank.fetch(step, self.layers, self.device), self.stream.record_event()
 
     def _used_by_current_stream(self, tensor: Tensor) -> Tensor:
-        tensor.record_stream(torch.cuda.current_stream(self.backbone.device))
+        tensor.record_stream(torch.cuda.current_stream(self.device))
         return tensor
 
-    def _recompute(self, source: Inversion, step: int) -> Features:
-        latents = source.trajectory[step : step + 1].to(self.backbone.device)  # (1, channels, height, width)
-        with self.backbone.lock, recording(self.backbone.unet, self.backbone.layers) as features:
-            self.backbone.noise_pred(latents, source.timesteps[step])
+    def _compute(self, source: Inversion, step: int, known: FeatureBank | None) -> Features:
+        features = self.compute(source, step)
         self.unet_calls += 1
-        if source.key not in self.recomputed:
-            self.recomputed[source.key] = self.new_bank()
-        bank = self.recomputed[source.key]
+        bank = self.computed.setdefault(source.key, self.new_bank())
+        kept = {name: bank.row(tensor) for name, tensor in features.items()}  # as a bank gives them, to the bit
         bank.write(step, features)
-        if len(bank.rows) == source.steps:
-            self.store.put_bank(source.session, source.key, bank)
-        return features
+        if not bank.given_up and not bank.missing(range(source.steps), self.layers):
+            rows = {**(known.rows if known else {}), **bank.rows}
+            self.store.put_bank(source.session, source.key, FeatureBank(bank.dtype, bank.device, rows))
+        return _features({name: kept[name] for name in self.layers})
+
+
+def _features(rows: dict[str, Row]) -> dict[str, Tensor]:
+    return {name: row.features for name, row in rows.items()}

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from magicstyle_core.features import FeatureBank, Inversion
+from magicstyle_core.bank import FeatureBank, Inversion
 
 SHARED = "shared"  # the session of the bundled styles, which every session may read
 
@@ -32,7 +33,7 @@ class _Flight:
 
 
 class FeatureStore:
-    """Keeps inversions, and as many of their feature banks as fit.
+    """Keeps inversions, as many of their feature banks as fit, and small tensors that spare work later (the memo).
 
     A bank lives in device memory, or in host memory, or not at all; then only the trajectory of its image is left, from
     which the bank can be computed again. When a tier is full, its least recently used bank goes one tier down. Entries
@@ -46,6 +47,7 @@ class FeatureStore:
         device_budget: bytes of banks on that device, never exceeded.
         host_budget: bytes of banks in host memory, never exceeded.
         trajectory_budget: bytes of all trajectories together, never exceeded.
+        memo_budget: bytes of all of the memo, never exceeded; the least recently used goes first.
         session_entries: inversions one session may keep.
     """
 
@@ -56,14 +58,17 @@ class FeatureStore:
         device_budget: int,
         host_budget: int,
         trajectory_budget: int = 1 << 30,
+        memo_budget: int = 128 << 20,
         session_entries: int = 32,
     ) -> None:
         self.device = device
         self.device_budget = device_budget
         self.host_budget = 0 if device.type == "cpu" else host_budget
         self.trajectory_budget = trajectory_budget
+        self.memo_budget = memo_budget
         self.session_entries = session_entries
         self._entries: OrderedDict[Address, _Entry] = OrderedDict()  # least recently used first
+        self._memo: OrderedDict[Address, Tensor] = OrderedDict()  # least recently used first
         self._flights: list[_Flight] = []  # running and waiting
         self._running: dict[Address, _Flight] = {}
         self._hits = self._misses = 0
@@ -139,6 +144,23 @@ class FeatureStore:
             if not self._place_on_device(entry, bank):
                 self._place_on_host(entry, bank)
 
+    def remember(self, session: str, key: str, tensor: Tensor) -> None:
+        """Keeps a tensor in the memo of a session that has inversions."""
+        with self._landed:
+            if tensor.nbytes > self.memo_budget or not any(owner == session for owner, _ in self._entries):
+                return
+            self._memo.pop((session, key), None)
+            while self._bytes("memo") + tensor.nbytes > self.memo_budget:
+                self._memo.popitem(last=False)
+            self._memo[session, key] = tensor
+
+    def remembered(self, session: str, key: str) -> Tensor | None:
+        """What `remember` kept, if it is still there."""
+        with self._landed:
+            if (session, key) in self._memo:
+                self._memo.move_to_end((session, key))
+            return self._memo.get((session, key))
+
     def demote_all(self) -> None:
         """Takes every bank out of device memory, for when the device has run out of it."""
         with self._landed:
@@ -155,17 +177,20 @@ class FeatureStore:
             freed = self._bytes_by_session()[session]
             for address in [address for address in self._entries if address[0] == session]:
                 del self._entries[address]
+            for address in [address for address in self._memo if address[0] == session]:
+                del self._memo[address]
             return freed
 
     def stats(self) -> dict[str, Any]:
         """Bytes by tier and by session, budgets, entries, inversions in flight, hits, misses, evictions by tier."""
         with self._landed:
             return {
-                "bytes": {tier: self._bytes(tier) for tier in ("device", "host", "trajectory")},
+                "bytes": {tier: self._bytes(tier) for tier in ("device", "host", "trajectory", "memo")},
                 "budgets": {
                     "device": self.device_budget,
                     "host": self.host_budget,
                     "trajectory": self.trajectory_budget,
+                    "memo": self.memo_budget,
                 },
                 "sessions": dict(self._bytes_by_session()),
                 "entries": len(self._entries),
@@ -187,12 +212,16 @@ class FeatureStore:
     def _bytes(self, tier: str) -> int:
         if tier == "trajectory":
             return sum(entry.inversion.nbytes for entry in self._entries.values())
+        if tier == "memo":
+            return sum(tensor.nbytes for tensor in self._memo.values())
         return sum(entry.bank.nbytes for entry in self._entries.values() if entry.bank and entry.tier == tier)
 
     def _bytes_by_session(self) -> Counter[str]:
         total: Counter[str] = Counter()
         for (session, _), entry in self._entries.items():
             total[session] += entry.inversion.nbytes + (entry.bank.nbytes if entry.bank else 0)
+        for (session, _), tensor in self._memo.items():
+            total[session] += tensor.nbytes
         return total
 
     def _evict(self, address: Address) -> None:

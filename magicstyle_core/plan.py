@@ -1,0 +1,108 @@
+"""From settings to what one render will do: layers, steps, strength as a map, and the digests of its way.
+
+Here strength becomes a map, once; below it is never a number again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from magicstyle_core import method
+from magicstyle_core.bank import Inversion
+from magicstyle_core.errors import SettingsError
+from magicstyle_core.hooks import Layer, choose_layers
+from magicstyle_core.model import Model
+from magicstyle_core.pixels import mask_tensor
+from magicstyle_core.settings import DRAFT_STEPS, FusionSettings
+
+Styles = Inversion | Sequence[tuple[Inversion, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One render, before any of its UNet calls."""
+
+    content: Inversion
+    styles: list[tuple[Inversion, float]]  # weights sum to 1
+    settings: FusionSettings
+    layers: list[Layer]  # where FFA applies; none where strength is 0 everywhere
+    steps: list[int]  # the stored steps in the order of the render
+    pixel_strength: Tensor  # (1, 1, height, width)
+    strength: Tensor  # the same over latents, (1, 1, latent_height, latent_width)
+    history: list[str]  # digests of what led to the latents before the first step and after each one
+
+
+def plan(
+    model: Model,
+    content: Inversion,
+    styles: Styles,
+    settings: FusionSettings,
+    mask: Image.Image | None = None,
+    draft: bool = False,
+) -> Plan:
+    """Checks the wish and lays out its render.
+
+    Raises:
+        SettingsError: inversions of different steps, a layer that does not exist, more steps than stored.
+    """
+    weighted = [(styles, 1.0)] if isinstance(styles, Inversion) else list(styles)
+    if not weighted or any(weight <= 0 for _, weight in weighted):
+        raise SettingsError("Every style needs a weight above 0; take styles of weight 0 out, keep at least one.")
+    for style, _ in weighted:
+        if style.timesteps != content.timesteps:
+            raise SettingsError(
+                f"Content was inverted with {content.steps} steps, a style with {style.steps}; "
+                "invert both with the same number."
+            )
+    count = settings.render_steps or content.steps
+    if count > content.steps:
+        raise SettingsError(
+            f"{count} render steps are asked for, {content.steps} are stored; invert again with more, or ask for fewer."
+        )
+    total = sum(weight for _, weight in weighted)
+    weighted = [(style, weight / total) for style, weight in weighted]
+    height, width = content.picture.pixels.shape[:2]
+    pixel_strength = torch.full((1, 1, height, width), settings.strength)
+    if mask is not None:
+        inside = mask_tensor(mask, height, width)
+        pixel_strength = settings.outside + inside * (settings.strength - settings.outside)
+    strength = model.strength_map(pixel_strength)
+    layers = choose_layers(model.layers, settings.layers) if strength.any() else []
+    steps = method.subset(content.steps, min(count, DRAFT_STEPS) if draft else count)
+    history = _history(content, weighted, settings, layers, steps, strength)
+    return Plan(content, weighted, settings, layers, steps, pixel_strength, strength, history)
+
+
+def _history(
+    content: Inversion,
+    styles: Sequence[tuple[Inversion, float]],
+    settings: FusionSettings,
+    layers: Sequence[Layer],
+    steps: Sequence[int],
+    strength: Tensor,
+) -> list[str]:
+    """Two renders whose settings differ only from some step on share the digests up to there."""
+    amount = hashlib.sha256(strength.cpu().numpy().tobytes()).hexdigest()
+    references = [(style.key, weight) for style, weight in styles]
+    fusion = (
+        references, settings.structure, settings.temperature, settings.fusion, [layer.name for layer in layers],
+    )  # fmt: skip
+    start = (
+        content.key, amount, settings.seed, settings.residual, settings.palette,
+        None if settings.palette in ("end", "off") else (settings.colour, references),
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(start).encode())
+    history = [digest.hexdigest()]
+    for n, i in enumerate(steps):
+        fused = settings.start <= method.way_down(i, content.steps) <= settings.end
+        last = n + 1 == len(steps)
+        end = (settings.palette, settings.colour, references) if last and settings.palette in ("both", "end") else None
+        digest.update(repr((steps[n : n + 2], fusion if fused and layers else None, end)).encode())
+        history.append(digest.hexdigest())
+    return history
