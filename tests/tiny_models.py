@@ -1,4 +1,4 @@
-"""Writes diffusers folders with the real Stable Diffusion classes at tiny sizes and random weights."""
+"""The real Stable Diffusion classes at tiny sizes with random weights: as diffusers folders, and as a model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from magicstyle_core.model import Defaults, Model, Prompt
 
 TEXT_CHANNELS = 32
 
@@ -52,6 +54,17 @@ def write_tiny_sd(folder: Path, version: Literal[1, 2]) -> Path:
     )
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
     return folder
+
+
+def tiny_model(folder: Path, *, t_max: int = 1000, dtype: torch.dtype = torch.float32) -> Model:
+    """The UNet, VAE and scheduler of such a folder under a prompt of zeros, on the CPU."""
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype)
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype)
+    config = DDIMScheduler.load_config(folder, subfolder="scheduler")
+    scheduler = DDIMScheduler.from_config(config, set_alpha_to_one=False)
+    prompt = Prompt(torch.zeros(1, 77, TEXT_CHANNELS))
+    defaults = Defaults(size=64, steps=4, t_max=t_max, preset="StyleID's attention")
+    return Model("tiny", unet, vae, scheduler, prompt, defaults, device=torch.device("cpu"))
 
 
 def _write_tokenizer(folder: Path) -> None:

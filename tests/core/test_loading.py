@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from magicstyle_core.errors import ModelError
+from magicstyle_core.loading import choose_device, choose_dtype, load
+
+
+def test_sd1_layout_loads(tiny_sd1: Path) -> None:
+    model = load(str(tiny_sd1), device="cpu", dtype="fp32")
+    assert (model.size, model.multiple, model.margin, model.t_max) == (64, 8, 0, 1000)
+    assert (model.preset, model.prediction_type) == ("StyleID's attention", "epsilon")
+    assert model.prompt.tokens.shape == (1, 77, 32)
+    scheduler = DDIMScheduler.from_pretrained(tiny_sd1, subfolder="scheduler")
+    assert torch.equal(model.alphas_cumprod, scheduler.alphas_cumprod)
+    assert model.final_alpha == scheduler.alphas_cumprod[0]
+
+
+def test_sd2_layout_loads(tiny_sd2: Path) -> None:
+    assert load(str(tiny_sd2), device="cpu", dtype="fp32").prediction_type == "v_prediction"
+
+
+def test_the_embedded_model_says_what_it_wants() -> None:
+    model = load("mini", device="cpu")
+    assert (model.size, model.margin, model.preset, model.dtype) == (256, 1, "Painterly", torch.float32)
+
+
+def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(tiny_sd1: Path, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = load(str(tiny_sd1), device="cpu", dtype="fp32")
+    (kept,) = (tmp_path / "magicstyle").iterdir()
+    written = kept.stat().st_mtime_ns
+    again = load(str(tiny_sd1), device="cpu", dtype="fp32")
+    assert torch.equal(first.prompt.tokens, again.prompt.tokens)
+    assert kept.stat().st_mtime_ns == written
+    assert not any("CLIP" in type(value).__name__ for value in vars(again).values())
+
+
+def test_an_uncached_hub_id_offline_says_what_to_do(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"not cached.*Give a folder with --model, or use mini"):
+        load("sd15")
+
+
+def test_wrong_names_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="There is no folder"):
+        load(str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match="in diffusers layout"):
+        load(str(tmp_path))
+    with pytest.raises(ModelError, match="neither a folder nor a hub id"):
+        load("no such model!")
+
+
+@pytest.mark.parametrize(("option", "value"), [("device", "tpu"), ("dtype", "int4"), ("attention", "flash")])
+def test_wrong_choices_are_named(tiny_sd1: Path, option: str, value: str) -> None:
+    with pytest.raises(ModelError, match=value):
+        load(str(tiny_sd1), **{option: value})
+
+
+def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch) -> None:
+    cpu, large, small = choose_device("cpu"), 1280, 192
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has, "cpu_name": "some"})
+        assert choose_dtype("auto", cpu, large) == (torch.bfloat16 if has else torch.float32)
+        assert choose_dtype("auto", cpu, small) == torch.float32
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as before torch 2.13
+    assert choose_dtype("auto", cpu, large) in (torch.bfloat16, torch.float32)
+    assert choose_dtype("fp16", cpu, large) == torch.float16
+
+
+def test_xformers_that_does_not_run_is_a_message(tiny_sd1: Path) -> None:
+    model = load(str(tiny_sd1), device="cpu", attention="xformers")
+    assert any("xformers does not run on this device" in message for message in model.messages)
