@@ -10,8 +10,8 @@ import gradio as gr
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from magicstyle_core import FusionSettings, InversionSettings, MagicStyleError, StyleEngine
-from magicstyle_core.settings import apply_preset, default_preset
+from magicstyle_core import FusionSettings, MagicStyleError, StyleEngine
+from magicstyle_core.settings import apply_preset
 from magicstyle_core.ui.api import connect_api
 from magicstyle_core.ui.examples import FOLDER, load_examples
 from magicstyle_core.ui.gpu import place
@@ -29,7 +29,7 @@ APP_KWARGS = {"routes": [Route("/healthz", lambda request: JSONResponse({"status
 CLEAN_UP_SECONDS = 3600  # how often, and from which age on, files of past sessions are deleted
 
 
-def build_demo(engine: StyleEngine, steps: int = InversionSettings.steps) -> gr.Blocks:
+def build_demo(engine: StyleEngine, steps: int | None = None) -> gr.Blocks:
     """The whole page on this engine, queue included, not launched yet. It starts with so many inversion steps."""
     examples = load_examples()
     gr.set_static_paths([FOLDER])
@@ -37,8 +37,8 @@ def build_demo(engine: StyleEngine, steps: int = InversionSettings.steps) -> gr.
     with gr.Blocks(
         title="MagicStyle", analytics_enabled=False, delete_cache=(CLEAN_UP_SECONDS, CLEAN_UP_SECONDS), fill_width=True
     ) as demo:
-        defaults = apply_preset(default_preset(engine.backbone.name), FusionSettings())
-        page = build_page(chooser, examples, steps, defaults)
+        defaults = apply_preset(engine.model.preset, FusionSettings())
+        page = build_page(chooser, examples, steps or engine.model.steps, defaults)
         studio = Studio(engine, page, chooser, Worker(engine, place(engine)), Shelf(engine, page, chooser))
         connect_api(studio)  # first: it takes the public names
         connect(studio, examples)
@@ -77,7 +77,7 @@ def main() -> None:
         default=os.environ.get("MAGICSTYLE_BUDGET"),
         help="most gigabytes of stored features; default: a share of the free memory",
     )
-    parser.add_argument("--steps", type=int, default=InversionSettings.steps, help="inversion steps to start with")
+    parser.add_argument("--steps", type=int, help="inversion steps to start with")
     arguments = parser.parse_args()
     budget_bytes = None if arguments.budget is None else int(arguments.budget * 1e9)
     try:

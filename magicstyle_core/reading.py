@@ -73,12 +73,14 @@ class FeatureReader:
         features = self.compute(source, step)
         self.unet_calls += 1
         bank = self.computed.setdefault(source.key, self.new_bank())
-        kept = {name: bank.row(tensor) for name, tensor in features.items()}  # as a bank gives them, to the bit
         bank.write(step, features)
-        if not bank.given_up and not bank.missing(range(source.steps), self.layers):
-            rows = {**(known.rows if known else {}), **bank.rows}
-            self.store.put_bank(source.session, source.key, FeatureBank(bank.dtype, bank.device, rows))
-        return _features({name: kept[name] for name in self.layers})
+        if bank.given_up:
+            return {name: features[name] for name in self.layers}
+        rows = bank.fetch(step, self.layers, self.device)  # as a bank gives them, to the bit
+        if not bank.missing(range(source.steps), self.layers):
+            together = {**(known.rows if known else {}), **bank.rows}
+            self.store.put_bank(source.session, source.key, FeatureBank(bank.dtype, bank.device, together))
+        return _features(rows)
 
 
 def _features(rows: dict[str, Row]) -> dict[str, Tensor]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import gradio as gr
 from gradio import FileData
 
-from magicstyle_core import FusionSettings, InversionSettings, MagicStyleError
+from magicstyle_core import FusionSettings, MagicStyleError
 from magicstyle_core.grid import sheet
-from magicstyle_core.metadata import read_png
+from magicstyle_core.metadata import as_plain, read_png
 from magicstyle_core.settings import apply_preset
 from magicstyle_core.ui.grids import Images, fill, make_grid
 from magicstyle_core.ui.handlers import Studio, explained
@@ -24,7 +23,7 @@ from magicstyle_core.ui.work import Update
 T = TypeVar("T")
 S = TypeVar("S")
 
-DEFAULT_STEPS = InversionSettings().steps
+DEFAULT_STEPS = 20
 
 
 class Api:
@@ -39,7 +38,8 @@ class Api:
         work = self.studio.worker.invert(session, image["path"], steps, "invert")
         worked = yield from _while_wanted(session, work, _progress)
         inversion = worked.inversions[image["path"]]
-        facts = {"steps": inversion.steps, "width": inversion.width, "height": inversion.height}
+        height, width = inversion.picture.pixels.shape[:2]
+        facts = {"steps": inversion.steps, "width": width, "height": height}
         yield {**facts, "unet_calls": worked.inversion_calls}
 
     def stylize(
@@ -66,7 +66,7 @@ class Api:
             "inversion_calls": result.inversion_calls,
             "unet_calls": result.render_calls,
             "seconds": round(result.seconds, 3),
-            "settings": asdict(result.settings),
+            "settings": result.settings.model_dump(),
             "status": entry.summary,
         }
         yield FileData(path=str(entry.path)), facts
@@ -97,7 +97,7 @@ class Api:
 
     def restore(self, png: FileData) -> dict[str, Any]:
         """The settings that a PNG made here carries."""
-        return asdict(read_png(png["path"]))
+        return as_plain(read_png(png["path"]))
 
     def forget(self, request: gr.Request) -> dict[str, int]:
         """Drop everything of this client. Returns the bytes of features freed."""
@@ -123,7 +123,7 @@ class Api:
         if preset is not None:
             fusion = apply_preset(preset, fusion)
         if strength is not None:
-            fusion = replace(fusion, strength=strength)
+            fusion = fusion.replace(strength=strength)
         numbers = weights or [1.0] * len(styles)
         paths = [style["path"] for style in styles]
         return Job(content["path"], tuple(zip(paths, numbers, strict=True)), fusion, steps)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from magicstyle_core import FusionSettings
-from magicstyle_core.settings import MAX_STRENGTH, PRESETS, apply_preset
+from magicstyle_core.settings import PRESETS, apply_preset
 from magicstyle_core.ui.layers import LayerChooser
 
 MAX_PAGE_STEPS = 100
@@ -27,10 +27,9 @@ class SliderSpec:
 
 
 MAIN_SLIDERS = (
-    SliderSpec("strength", "Style strength", 0, MAX_STRENGTH, 0.05, "Higher: more of the style, less of the person."),
+    SliderSpec("strength", "Style strength", 0, 1.5, 0.05, "Higher: more of the style, less of the person."),
     SliderSpec("structure", "Structure", 0, 1, 0.05, "Higher: shapes stay closer to the photograph."),
     SliderSpec("colour", "Colour", 0, 1, 0.05, "Higher: colours come closer to the style's."),
-    SliderSpec("texture", "Texture", 0, 1, 0.05, "Higher: flat places take on the style's grain."),
 )
 ADVANCED_SLIDERS = (
     SliderSpec("detail", "Detail", 0, 1, 0.05, "Higher: fine lines of both pictures come back, and outlines."),
@@ -39,7 +38,7 @@ ADVANCED_SLIDERS = (
     SliderSpec("end", "End", 0, 1, 0.05, "Earlier: the style leaves fine detail alone."),
 )
 NAMES = (
-    "strength", "structure", "colour", "texture", "detail", "temperature", "start", "end", "fusion", "layers", "seed",
+    "strength", "structure", "colour", "detail", "temperature", "start", "end", "fusion", "layers", "seed",
     "outside",
 )  # fmt: skip
 
@@ -57,7 +56,7 @@ def to_settings(values: Mapping[str, Any], chooser: LayerChooser) -> FusionSetti
 
 def to_values(settings: FusionSettings, chooser: LayerChooser) -> dict[str, Any]:
     """The controls' values by name for settings. Raises SettingsError when the model lacks one of the layers."""
-    values = asdict(settings)
+    values = settings.model_dump()
     values["layers"] = chooser.expand(settings.layers)
     values["seed"] = settings.seed or 0
     return {name: values[name] for name in NAMES}

@@ -21,7 +21,7 @@ CHOSEN = (  # portrait, style, preset
     ("portrait_5", "style_sunrise", "Gentle"),
     ("portrait_6", "style_garden", "Painterly"),
     ("portrait_7", "style_mountains", "Colours only"),
-    ("portrait_8", "style_city", "Texture only"),
+    ("portrait_8", "style_city", "Keep my colours"),
 )
 
 

@@ -29,7 +29,7 @@ def place(engine: StyleEngine) -> Work:
     @spaces.GPU(duration=seconds)
     def work_there(task: Task) -> Generator[Answer, None, None]:
         # An engine of its own: locks as nobody holds them, and nothing of a visitor's is left when the task is done.
-        yield from work(StyleEngine(engine.backbone), task)
+        yield from work(StyleEngine(engine.model), task)
 
     return work_there
 

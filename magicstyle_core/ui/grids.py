@@ -39,14 +39,14 @@ def make_grid(x_name: str, x_values: str, y_name: str | None, y_values: str) -> 
 
 def cells_of(grid: Grid, base: Job) -> list[Cell]:
     """The cells around a job's settings, its steps included."""
-    return grid.cells(replace(base.settings, steps=base.steps))
+    return grid.cells(base.settings.replace(render_steps=base.steps))
 
 
 def cell_job(base: Job, cell: Cell) -> Job:
     """The job of one cell. Raises the cell's SettingsError when it has one."""
-    if cell.settings is None or cell.settings.steps is None:
+    if cell.settings is None or cell.settings.render_steps is None:
         raise cell.error or AssertionError("cells are made with steps")
-    return replace(base, settings=replace(cell.settings, steps=None), steps=cell.settings.steps)
+    return replace(base, settings=cell.settings.replace(render_steps=None), steps=cell.settings.render_steps)
 
 
 def fill(
@@ -57,7 +57,7 @@ def fill(
     Yields progress, and None when a cell is done. Returns the UNet calls made.
     """
     cells = cells_of(grid, base)
-    deepest = max([cell.settings.steps or 0 for cell in cells if cell.settings], default=base.steps)
+    deepest = max([cell.settings.render_steps or 0 for cell in cells if cell.settings], default=base.steps)
     inverted = yield from worker.invert_all(session, replace(base, steps=deepest))
     calls = inverted.inversion_calls
     for number, cell in enumerate(cells, 1):
@@ -93,7 +93,7 @@ class Grids:
         history = self.studio.session(request).history
         timed = [entry.result for entry in history if entry.result.render_calls]
         seconds_per_call = timed[-1].seconds / timed[-1].render_calls if timed else None
-        steps_axis = grid.x_values if grid.x_name == "steps" else grid.y_values if grid.y_name == "steps" else None
+        steps_axis = grid.x_values if grid.x_name == "render_steps" else grid.y_values if grid.y_name == "render_steps" else None
         calls = grid.total * int(data[self.page.steps])
         if steps_axis is not None:
             calls = sum(steps_axis) * grid.total // len(steps_axis)

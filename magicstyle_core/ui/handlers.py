@@ -13,10 +13,9 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image, ImageOps
+from PIL import ImageOps, Image
 
 from magicstyle_core import MagicStyleError, SettingsError, StyleEngine
-from magicstyle_core.images import open_image
 from magicstyle_core.regions import brush_mask, face_mask
 from magicstyle_core.ui import texts
 from magicstyle_core.ui.controls import CUSTOM, preset_of
@@ -112,7 +111,7 @@ class Studio:
                 updates[self.page.round_trip] = pair
                 canvas: dict[str, Any] = {"background": pair[0], "layers": [], "composite": None}
                 inversion = worked.inversions[path]
-                updates[self.page.brush] = gr.ImageEditor(canvas, canvas_size=(inversion.width, inversion.height))
+                updates[self.page.brush] = gr.ImageEditor(canvas, canvas_size=inversion.picture.image.size)
                 session.brushed = None
             yield updates
 
@@ -122,7 +121,7 @@ class Studio:
         """The photograph at the model's size, and what the model's codec makes of it."""
         if worked.round_trip is not None:
             original, decoded = session.new_file("photograph", "png"), session.new_file("round-trip", "png")
-            open_image(path).resize(worked.round_trip.size, Image.Resampling.LANCZOS).save(original)
+            self.engine.prepare(path).image.save(original)
             worked.round_trip.save(decoded)
             session.pairs[path] = str(original), str(decoded)
         return session.pairs[path]
@@ -226,7 +225,7 @@ class Studio:
 
     def _face(self, session: Session, content: str) -> Image.Image | None:
         if content not in session.faces:
-            session.faces[content] = face_mask(open_image(content))
+            session.faces[content] = face_mask(self.engine.prepare(content).image)
         return session.faces[content]
 
     @explained

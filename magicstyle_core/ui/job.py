@@ -85,7 +85,7 @@ class Worker:
     def run(self, session: Session, job: Job, live: bool = True) -> Generator[Update, None, Result]:
         """Invert what is missing, then render; `live`: a draft and passing pictures come before the full picture."""
         task = self._task(session, job)
-        settings = replace(job.settings, steps=None if job.steps == task.steps else job.steps)
+        settings = job.settings.replace(render_steps=None if job.steps == task.steps else job.steps)
         weights = tuple(weight for _, weight in job.styles)
         rendering = Rendering(weights, settings, job.mask, live)
         worked = yield from self._run(session, replace(task, rendering=rendering))
@@ -105,7 +105,7 @@ class Worker:
         if not is_bundled:
             session.note_upload(path)
         owner = SHARED if is_bundled else session.key
-        inversion = self.engine.known(path, InversionSettings(steps=depth), session=owner)
+        inversion = self.engine.known(self.engine.prepare(path), InversionSettings(steps=depth), session=owner)
         if inversion is not None:
             session.depths.setdefault(path, set()).add(depth)
         return Source(path, owner, phase, inversion)

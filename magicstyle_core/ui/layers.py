@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from magicstyle_core import StyleEngine
-from magicstyle_core.attention import Layer, choose_layers
+from magicstyle_core.hooks import Layer, choose_layers
 
-GROUPS = {"structure": "Structure", "colour": "Colour", "texture": "Texture"}
-GROUP_WORDS = {"structure": "large shapes", "colour": "colour areas", "texture": "fine texture"}
+GROUPS = {"coarse": "Coarse", "middle": "Middle", "fine": "Fine"}
+GROUP_WORDS = {"coarse": "large shapes", "middle": "colour areas", "fine": "fine texture"}
 
 BOX, GAP = 26, 8  # of the diagram, in pixels
 
@@ -20,7 +20,7 @@ class LayerChooser:
     def __init__(self, engine: StyleEngine) -> None:
         self.layers = engine.layers()
         self.names = [layer.name for layer in self.layers]
-        rows = engine.backbone.size // engine.backbone.multiple
+        rows = engine.model.size // engine.model.multiple
         self._sizes = {layer.name: layer.size(rows, rows) for layer in self.layers}
 
     def choices(self) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from magicstyle_core import FusionSettings
-from magicstyle_core.settings import MAX_STRENGTH, PRESETS
+from magicstyle_core.settings import PRESETS
 from magicstyle_core.ui import texts
 from magicstyle_core.ui.controls import (
     ADVANCED_SLIDERS,
@@ -28,13 +28,12 @@ GRID_NAMES = {
     "Style strength": "strength",
     "Structure": "structure",
     "Colour": "colour",
-    "Texture": "texture",
     "Detail": "detail",
     "Sharpness": "temperature",
     "Start": "start",
     "End": "end",
     "Strength outside": "outside",
-    "Inversion steps": "steps",
+    "Inversion steps": "render_steps",
     "Fusion": "fusion",
     "Layers": "layers",
     "Variation": "seed",
@@ -254,7 +253,7 @@ def _regions(parts: dict[str, Any], defaults: FusionSettings) -> None:
         list(REGIONS), value=REGIONS[0], label="Region", elem_id="region", info="The slider above holds inside of it."
     )
     parts["controls"]["outside"] = gr.Slider(
-        0, MAX_STRENGTH, defaults.outside, step=0.05, label="Strength outside", elem_id="slider-outside",
+        0, 1.5, defaults.outside, step=0.05, label="Strength outside", elem_id="slider-outside",
         info="0: the photograph stays as it is outside of the region.",
     )  # fmt: skip
     parts["region_note"] = gr.HTML(elem_id="region-note")

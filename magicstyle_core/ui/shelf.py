@@ -49,7 +49,7 @@ class Shelf:
             entry.path,
             settings=entry.result.settings,
             inversion=InversionSettings(steps=entry.result.depth),
-            model=self.engine.backbone.name,
+            model=self.engine.model.name,
             extra={"weights": [weight for _, weight in entry.job.styles], "region": entry.job.region},
         )
 
@@ -94,8 +94,8 @@ class Shelf:
     def from_png(self, path: str) -> Updates:
         """The settings that a PNG carries. Raises MetadataError when it carries none."""
         saved = read_png(path)
-        steps = saved.settings.steps or saved.inversion.steps
-        model = "" if saved.model == self.engine.backbone.name else f" It was made with the model {saved.model}."
+        steps = saved.settings.render_steps or saved.inversion.steps or self.engine.model.steps
+        model = "" if saved.model == self.engine.model.name else f" It was made with the model {saved.model}."
         return {
             **self.settings_updates(saved.settings),
             self.page.steps: steps,
@@ -117,7 +117,7 @@ class Shelf:
         page = self.page
         values = controls.to_values(example.settings, self.chooser)
         settings = controls.to_settings(values, self.chooser)  # as the page will say it
-        job = Job(str(example.content), ((str(example.style), 1.0),), settings, InversionSettings.steps)
+        job = Job(str(example.content), ((str(example.style), 1.0),), settings, self.engine.model.steps)
         session.shown = job
         return {
             **self.job_updates(job),

@@ -66,7 +66,7 @@ class Task:
         new = sum(source.inversion is None for source in self.sources)
         if self.rendering is None:
             return new * self.steps
-        rendered = (self.rendering.settings.steps or self.steps) + DRAFT_STEPS * self.rendering.live
+        rendered = (self.rendering.settings.render_steps or self.steps) + DRAFT_STEPS * self.rendering.live
         return new * self.steps + rendered * (1 + len(self.sources))
 
 
@@ -147,7 +147,7 @@ def _work(engine: StyleEngine, task: Task) -> Iterator[Answer]:
 def _render(engine: StyleEngine, inversions: list[Inversion], rendering: Rendering) -> Iterator[Answer]:
     content, *styles = inversions
     weighted = list(zip(styles, rendering.weights, strict=True))
-    steps = rendering.settings.steps or content.steps
+    steps = rendering.settings.render_steps or content.steps
     draft_calls = 0
     if rendering.live and steps > DRAFT_STEPS:
         started = time.monotonic()

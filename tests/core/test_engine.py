@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
-from magicstyle_core.images import fit
 from magicstyle_core.settings import DRAFT_STEPS
 
 STEPS = 8
@@ -58,15 +56,15 @@ def test_ffa_that_adds_nothing_is_the_round_trip_too(engine: StyleEngine, conten
 
 
 def test_detail_brings_back_what_the_vae_lost(engine: StyleEngine, content, style, astronaut) -> None:
-    photograph = fit(astronaut, content.width, engine.backbone.multiple)
+    photograph = content.picture.image
     found = [
         psnr(engine.stylize(content, style, FusionSettings(strength=0, detail=detail)).image, photograph)
         for detail in (0, 0.5, 1)
     ]
     assert found[0] < 30 < found[1] < 45 < found[2]
-    calls = engine.backbone.unet_calls
+    calls = engine.model.unet_calls
     engine.stylize(content, style, FusionSettings(strength=0, detail=0.7))
-    assert engine.backbone.unet_calls == calls
+    assert engine.model.unet_calls == calls
 
 
 def test_strength_1_visibly_differs(engine: StyleEngine, content, style) -> None:
@@ -80,9 +78,9 @@ def test_content_as_its_own_style_comes_back(engine: StyleEngine, content) -> No
 
 def test_what_each_action_costs_in_unet_calls(engine: StyleEngine, astronaut, painted) -> None:
     def calls(action) -> int:
-        before = engine.backbone.unet_calls
+        before = engine.model.unet_calls
         action()
-        return engine.backbone.unet_calls - before
+        return engine.model.unet_calls - before
 
     def invert(image) -> Inversion:
         return engine.invert(image, InversionSettings(steps=10), session="costs")
@@ -93,7 +91,7 @@ def test_what_each_action_costs_in_unet_calls(engine: StyleEngine, astronaut, pa
     for strength in (0.4, 0.9):
         settings = FusionSettings(strength=strength)
         assert calls(partial(engine.stylize, content, style, settings)) == 10
-    assert calls(lambda: engine.stylize(content, style, FusionSettings(steps=7))) == 7
+    assert calls(lambda: engine.stylize(content, style, FusionSettings(render_steps=7))) == 7
     assert calls(lambda: engine.stylize(content, style, FusionSettings(), draft=True)) == DRAFT_STEPS
 
 
@@ -104,16 +102,16 @@ def test_a_draft_shows_what_the_full_render_will_be(engine: StyleEngine, content
 
 
 def test_a_closed_render_stops_within_one_unet_call(engine: StyleEngine, content, style) -> None:
-    before = engine.backbone.unet_calls
+    before = engine.model.unet_calls
     frames = engine.render(content, style, FusionSettings(strength=0.9))
     next(frames)
     frames.close()
-    assert engine.backbone.unet_calls == before + 1
+    assert engine.model.unet_calls == before + 1
     assert not any(type(module.processor).__module__.startswith("magicstyle") for module in attention(engine))
 
 
 def attention(engine: StyleEngine) -> list[torch.nn.Module]:
-    return [engine.backbone.unet.get_submodule(layer.name) for layer in engine.layers()]
+    return [engine.model.unet.get_submodule(layer.name) for layer in engine.layers()]
 
 
 def test_frames_count_up_and_previews_resemble_the_picture(engine: StyleEngine, content, style) -> None:
@@ -128,11 +126,11 @@ def test_frames_count_up_and_previews_resemble_the_picture(engine: StyleEngine, 
 def test_banked_and_recomputed_features_give_the_same_picture(
     engine: StyleEngine, content, style, astronaut, painted
 ) -> None:
-    poor = StyleEngine(engine.backbone, budget_bytes=0)
+    poor = StyleEngine(engine.model, budget_bytes=0)
     settings = InversionSettings(steps=STEPS)
-    before = engine.backbone.unet_calls
+    before = engine.model.unet_calls
     recomputed = poor.stylize(poor.invert(astronaut, settings), poor.invert(painted, settings), FusionSettings())
-    assert engine.backbone.unet_calls - before == 5 * STEPS  # two inversions, then three rows per step
+    assert engine.model.unet_calls - before == 5 * STEPS  # two inversions, then three rows per step
     assert recomputed.unet_calls == 3 * STEPS
     assert poor.stats()["bytes"]["device"] == 0
     assert psnr(recomputed.image, engine.stylize(content, style, FusionSettings()).image) >= 40
@@ -140,7 +138,7 @@ def test_banked_and_recomputed_features_give_the_same_picture(
 
 def test_a_budget_for_one_bank_keeps_one_and_refills(engine: StyleEngine, content, style, astronaut, painted) -> None:
     bank = engine.store.bank(content.session, content.key)
-    small = StyleEngine(engine.backbone, budget_bytes=int(bank.nbytes * 1.5))
+    small = StyleEngine(engine.model, budget_bytes=int(bank.nbytes * 1.5))
     settings = InversionSettings(steps=STEPS)
     pair = small.invert(astronaut, settings), small.invert(painted, settings)
     assert small.stats()["bytes"]["device"] == bank.nbytes
@@ -152,9 +150,9 @@ def test_a_budget_for_one_bank_keeps_one_and_refills(engine: StyleEngine, conten
 
 def test_bytes_per_image_against_stored_query_key_value(engine: StyleEngine, content) -> None:
     bank = engine.store.bank(content.session, content.key)
-    qkv = 3 * sum(shape.numel() for shape in bank.shapes.values()) * STEPS
+    qkv = 3 * sum(row.values.numel() for row in bank.rows.values())
     assert bank.nbytes <= 0.36 * qkv * bank.dtype.itemsize  # at the same precision
-    assert bank.nbytes + content.nbytes <= 0.36 * qkv * engine.backbone.dtype.itemsize  # all there is, as they come
+    assert bank.nbytes + content.nbytes <= 0.36 * qkv * engine.model.dtype.itemsize  # all there is, as they come
 
 
 def test_a_session_forgotten_during_a_render_still_ends_well(engine: StyleEngine, astronaut, painted) -> None:
@@ -173,7 +171,7 @@ def test_sessions_render_side_by_side(engine: StyleEngine, content, style) -> No
     expected = {
         strength: engine.stylize(content, style, FusionSettings(strength=strength)).image for strength in (0.3, 1)
     }
-    fresh = StyleEngine(engine.backbone)  # has rendered nothing yet, on the same UNet
+    fresh = StyleEngine(engine.model)  # has rendered nothing yet, on the same UNet
     got = {}
     threads = [
         threading.Thread(
@@ -193,7 +191,7 @@ def test_sessions_render_side_by_side(engine: StyleEngine, content, style) -> No
 def test_out_of_memory_steps_down_and_gives_the_same_picture(
     engine: StyleEngine, content, style, astronaut, painted
 ) -> None:
-    own = StyleEngine(engine.backbone, budget_bytes=None)
+    own = StyleEngine(engine.model, budget_bytes=None)
     settings = InversionSettings(steps=STEPS)
     pair = own.invert(astronaut, settings), own.invert(painted, settings)
     raised = []
@@ -203,12 +201,11 @@ def test_out_of_memory_steps_down_and_gives_the_same_picture(
             raised.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory, raised by the test")
 
-    hook = engine.backbone.unet.register_forward_pre_hook(run_out)
+    hook = engine.model.unet.register_forward_pre_hook(run_out)
     try:
         picture = own.stylize(*pair, FusionSettings())
     finally:
         hook.remove()
-        engine.backbone.free_memory = engine._free_device_memory
     assert raised
     assert psnr(picture.image, engine.stylize(content, style, FusionSettings()).image) >= 40
     assert own.stats()["bytes"]["device"] == 0 or own.stats()["messages"]
@@ -227,11 +224,11 @@ def test_a_render_goes_on_from_what_an_earlier_one_shares(engine: StyleEngine, a
     assert calls == 10
     assert render(engine, "prefix", early) == (first, 0)
     for changed, left in (
-        (replace(early, end=0.7), 5),
-        (replace(early, temperature=2.0), 10),
-        (replace(early, seed=1), 10),
+        (early.replace(end=0.7), 5),
+        (early.replace(temperature=2.0), 10),
+        (early.replace(seed=1), 10),
     ):
-        expected, _ = render(StyleEngine(engine.backbone), "fresh", changed)
+        expected, _ = render(StyleEngine(engine.model), "fresh", changed)
         assert render(engine, "prefix", changed) == (expected, left)
     assert render(engine, "another session", early) == (first, 10)
     engine.forget("prefix")
@@ -260,7 +257,7 @@ def test_aspect_ratio_is_kept(engine: StyleEngine, style, painted) -> None:
     wide = Image.effect_mandelbrot((300, 120), (-2, -1, 1, 1), 50).convert("RGB")
     content = engine.invert(wide, InversionSettings(steps=STEPS), session="wide")
     picture = engine.stylize(content, style).image
-    assert (content.width, content.height) == picture.size
+    assert (content.picture.pixels.shape[1], content.picture.pixels.shape[0]) == picture.size
     assert abs(picture.width / picture.height - 2.5) < 0.1
 
 
@@ -270,8 +267,8 @@ def test_wrong_requests_say_what_to_do(engine: StyleEngine, content, style, pain
         next(engine.render(content, other))
     with pytest.raises(SettingsError, match="matches nothing"):
         next(engine.render(content, style, FusionSettings(layers=("up_blocks.7",))))
-    with pytest.raises(SettingsError, match="30 steps are asked for, 8 are stored"):
-        next(engine.render(content, style, FusionSettings(steps=30)))
+    with pytest.raises(SettingsError, match="30 render steps are asked for, 8 are stored"):
+        next(engine.render(content, style, FusionSettings(render_steps=30)))
     with pytest.raises(SettingsError, match="weight above 0"):
         next(engine.render(content, [(style, 0.0)]))
 
@@ -281,8 +278,8 @@ def test_the_same_pixels_are_the_same_inversion_whatever_the_file(engine: StyleE
         painted.save(tmp_path / name)
     settings = InversionSettings(steps=4, size=64)
     first = engine.invert(tmp_path / "a.png", settings, session="files")
-    before = engine.backbone.unet_calls
+    before = engine.model.unet_calls
     assert engine.invert(tmp_path / "b.bmp", settings, session="files") is first
-    assert engine.backbone.unet_calls == before
-    assert engine.invert(painted, replace(settings, steps=5), session="files").steps == 5
-    assert engine.backbone.unet_calls == before + 5
+    assert engine.model.unet_calls == before
+    assert engine.invert(painted, settings.replace(steps=5), session="files").steps == 5
+    assert engine.model.unet_calls == before + 5

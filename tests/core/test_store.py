@@ -7,10 +7,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
-from magicstyle_core.features import FeatureBank, Inversion
+from magicstyle_core.bank import FeatureBank, Inversion
+from magicstyle_core.images import Picture
+from magicstyle_core.method import Trajectory
 from magicstyle_core.store import SHARED, FeatureStore
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -20,7 +23,7 @@ class Bank(FeatureBank):
     """A feature bank that only says which device it is on, so that tiers can be tested on a machine without a GPU."""
 
     def to(self, device: torch.device) -> FeatureBank:
-        return Bank(self.dtype, device, self.shapes, self.rows)
+        return Bank(self.dtype, device, self.rows)
 
 
 class FullDevice(Bank):
@@ -33,31 +36,20 @@ class FullDevice(Bank):
 def make_bank(nbytes: int, device: torch.device = GPU, kind: type[FeatureBank] = Bank) -> FeatureBank:
     bank = FeatureBank(torch.uint8, CPU)
     bank.write(0, {"layer": torch.zeros(1, nbytes, 1)})
-    return kind(bank.dtype, device, bank.shapes, bank.rows)
+    return kind(bank.dtype, device, bank.rows)
 
 
 def inversion(session: str, key: str, nbytes: int = 40) -> Inversion:
-    empty = torch.zeros(0)
-    return Inversion(
-        key=key,
-        session=session,
-        width=8,
-        height=8,
-        timesteps=(1,),
-        trajectory=torch.zeros(nbytes, dtype=torch.uint8),
-        noise=empty,
-        rgb_map=empty,
-        grain=empty,
-        latents=empty,
-        pixels=empty,
-        detail=empty,
-    )
+    none = Picture(np.zeros((0, 0, 3), np.uint8), key)
+    trajectory = Trajectory(torch.zeros(nbytes, dtype=torch.uint8), torch.zeros(0))
+    return Inversion(key=key, session=session, picture=none, timesteps=(1,), trajectory=trajectory)
 
 
 def store(device: int = 100, host: int = 100, trajectory: int = 10_000, entries: int = 32) -> FeatureStore:
     return FeatureStore(
-        device=GPU, device_budget=device, host_budget=host, trajectory_budget=trajectory, session_entries=entries
-    )
+        device=GPU, device_budget=device, host_budget=host, trajectory_budget=trajectory, session_entries=entries,
+        memo_budget=90,
+    )  # fmt: skip
 
 
 def fill(filled: FeatureStore, session: str, key: str, nbytes: int) -> None:
@@ -82,8 +74,8 @@ def test_what_is_put_is_found_again() -> None:
     assert bank is not None
     assert bank.nbytes == 60
     assert kept.stats() == {
-        "bytes": {"device": 60, "host": 0, "trajectory": 40},
-        "budgets": {"device": 100, "host": 100, "trajectory": 10_000},
+        "bytes": {"device": 60, "host": 0, "trajectory": 40, "memo": 0},
+        "budgets": {"device": 100, "host": 100, "trajectory": 10_000, "memo": 90},
         "sessions": {"a": 100},
         "entries": 1,
         "in_flight": 0,
@@ -320,10 +312,28 @@ def test_a_drop_leaves_flights_of_other_sessions_alone() -> None:
     assert kept.get("b", "p") is not None
 
 
+def test_the_memo_stays_under_its_budget_and_goes_with_its_session() -> None:
+    kept = store()
+    kept.remember("a", "before", torch.zeros(10, dtype=torch.uint8))
+    assert kept.remembered("a", "before") is None, "a session without inversions keeps nothing"
+    for session in ("a", "b"):
+        kept.put(session, "k", inversion(session, "k"))
+    for number in range(4):
+        kept.remember("a", str(number), torch.zeros(30, dtype=torch.uint8))
+        kept.remembered("a", "1")
+    assert kept.stats()["bytes"]["memo"] == 90
+    assert [kept.remembered("a", str(number)) is not None for number in range(4)] == [False, True, True, True]
+    kept.remember("a", "large", torch.zeros(91, dtype=torch.uint8))
+    assert kept.remembered("a", "large") is None
+    assert kept.remembered("b", "1") is None
+    assert kept.drop("a") == 40 + 90
+    assert kept.stats()["bytes"]["memo"] == 0
+
+
 def operate(kept: FeatureStore, choice: random.Random) -> None:
     """One random operation, then everything that must hold after any operation."""
     session, key = choice.choice(["a", "b", "c", SHARED]), choice.choice("pqrst")
-    action = choice.choices(["invert", "bank", "demote", "drop"], [12, 12, 1, 2])[0]
+    action = choice.choices(["invert", "bank", "remember", "demote", "drop"], [12, 12, 12, 1, 2])[0]
     if action == "invert":
         with kept.single_flight(session, key):
             if kept.get(session, key) is None:
@@ -333,6 +343,8 @@ def operate(kept: FeatureStore, choice: random.Random) -> None:
         bank = kept.bank(session, key)
         if bank is None:
             kept.put_bank(session, key, make_bank(choice.randint(1, 120), choice.choice([CPU, GPU])))
+    elif action == "remember":
+        kept.remember(session, key, torch.zeros(choice.randint(1, 100), dtype=torch.uint8))
     elif action == "demote":
         kept.demote_all()
     else:

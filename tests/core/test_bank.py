@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from magicstyle_core.features import FeatureBank
+from magicstyle_core.bank import FeatureBank
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def test_what_is_written_is_read(features, dtype: torch.dtype, tolerance: float)
     for step in (0, 3):
         bank.write(step, {name: tensor + step for name, tensor in features.items()})
     for step in (0, 3):
-        read = bank.unpack(bank.fetch(step, CPU))
+        read = {name: row.features for name, row in bank.fetch(step, list(features), CPU).items()}
         assert list(read) == list(features)
         for name, tensor in features.items():
             assert read[name].shape == tensor.shape
@@ -50,11 +50,21 @@ def test_a_step_does_not_keep_the_others_alive(features) -> None:
     bank = FeatureBank(torch.float16, CPU)
     for step in range(3):
         bank.write(step, features)
-    row = bank.fetch(1, CPU)
-    assert row.values.untyped_storage().nbytes() == row.nbytes
+    for row in bank.fetch(1, list(features), CPU).values():
+        assert row.values.untyped_storage().nbytes() == row.nbytes
+
+
+def test_layers_can_be_added_and_what_is_missing_is_known(features) -> None:
+    bank = FeatureBank(torch.float16, CPU)
+    for step in range(3):
+        bank.write(step, {"down": features["down"]})
+    assert bank.missing(range(3), ["down"]) == []
+    assert bank.missing(range(4), ["down"]) == [3]
+    bank.write(1, {"mid": features["mid"]})
+    assert bank.missing(range(3), ["down", "mid"]) == [0, 2]
 
 
 def test_a_channel_of_zeros_survives_8_bits() -> None:
     bank = FeatureBank(torch.int8, CPU)
     bank.write(0, {"a": torch.zeros(1, 4, 2)})
-    assert torch.equal(bank.unpack(bank.fetch(0, CPU))["a"].float(), torch.zeros(1, 4, 2))
+    assert torch.equal(bank.fetch(0, ["a"], CPU)["a"].features, torch.zeros(1, 4, 2))
