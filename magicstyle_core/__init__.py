@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from magicstyle_core.features import Inversion
     from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "PRESETS",
