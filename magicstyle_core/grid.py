@@ -5,21 +5,18 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.settings import FusionSettings
+from magicstyle_core.settings import NONE, TABLE, FusionSettings, Setting
 
-MAX_CELLS = 64
-MAX_SHEET_SIDE = 4096  # pixels; cells are scaled down to stay below
+MAX_CELLS = 64  # 8 × 8: below 500 pixels a cell on the largest sheet, and an end for what one job may cost
+MAX_SHEET_SIDE = 4096  # pixels, the largest texture of many phones; cells are scaled down to stay below
 
-NUMBERS = ("strength", "structure", "colour", "texture", "detail", "temperature", "start", "end", "outside")
-WHOLE_NUMBERS = ("steps", "seed")
-WORDS = ("fusion", "layers")
-AXES = (*NUMBERS, *WHOLE_NUMBERS, *WORDS)
+AXES = tuple(FusionSettings.model_fields)
 
 _RANGE = re.compile(r"(?P<first>\d*\.?\d+)\s*[-–—]\s*(?P<last>\d*\.?\d+)\s*\[(?P<count>\d+)\]")
 
@@ -43,43 +40,37 @@ def parse_values(name: str, text: str) -> list[Any]:
     Raises:
         SettingsError: the name is no axis, the text cannot be read, or a value is out of range.
     """
+    setting = _axis(name)
+    values: dict[Any, None] = {}  # in order, each once
+    for item in filter(None, map(str.strip, text.split(","))):
+        spread = _RANGE.fullmatch(item) if setting.low is not None else None
+        found = _spread(setting, spread) if spread else [item]
+        values |= dict.fromkeys(setting.parse(str(value)) for value in found)
+    if not values:
+        raise SettingsError(f"{name} got no values, expected {_example(setting)}.")
+    return list(values)
+
+
+def _axis(name: str) -> Setting:
     if name not in AXES:
-        raise SettingsError(f"{name!r} cannot be an axis of a grid; choose one of {', '.join(AXES)}.")
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if not items:
-        raise SettingsError(f"There are no values for {name}; give {_example(name)}.")
-    values = list(dict.fromkeys(value for item in items for value in _parse_item(name, item)))
-    for value in values:
-        FusionSettings.from_dict({name: value})
-    return values
+        raise SettingsError(f"The axis of a grid got {name!r}, expected one of {', '.join(AXES)}.")
+    return TABLE[name]
 
 
-def _parse_item(name: str, item: str) -> list[Any]:
-    if name == "fusion":
-        return [item.lower()]
-    if name == "layers":
-        return [tuple(layer.strip() for layer in item.split("+"))]
-    spread = _RANGE.fullmatch(item)
-    if spread:
-        count = int(spread["count"])
-        if not 2 <= count <= MAX_CELLS:
-            raise SettingsError(f"The range {item!r} asks for {count} values of {name}; ask for 2 to {MAX_CELLS}.")
-        first, last = float(spread["first"]), float(spread["last"])
-        numbers = [round(first + (last - first) * i / (count - 1), 4) for i in range(count)]
-        return [round(number) for number in numbers] if name in WHOLE_NUMBERS else numbers
-    try:
-        return [int(item) if name in WHOLE_NUMBERS else float(item)]
-    except ValueError as error:
-        kind = "a whole number" if name in WHOLE_NUMBERS else "a number"
-        raise SettingsError(f"{name} got {item!r}, expected {kind}; give {_example(name)}.") from error
+def _spread(setting: Setting, spread: re.Match[str]) -> list[Any]:
+    first, last, count = float(spread["first"]), float(spread["last"]), int(spread["count"])
+    if not 2 <= count <= MAX_CELLS:
+        raise SettingsError(f"The range of {setting.name} got {count} values, expected 2 to {MAX_CELLS}.")
+    numbers = [round(first + (last - first) * i / (count - 1), 4) for i in range(count)]
+    return [round(number) for number in numbers] if setting.kind == "whole" else numbers
 
 
-def _example(name: str) -> str:
-    if name == "fusion":
-        return "'blend, joint'"
-    if name == "layers":
-        return "'all, up_blocks.2, up_blocks.2+up_blocks.3'"
-    return "a list such as '10, 20' or a range '10–40 [4]'" if name in WHOLE_NUMBERS else "'0, 0.5, 1' or '0–1 [5]'"
+def _example(setting: Setting) -> str:
+    if setting.kind == "choice":
+        return f"'{', '.join(setting.choices)}'"
+    if setting.kind == "layers":
+        return "'none, up.fine, up.fine+mid, all'"
+    return "a list such as '10, 20' or a range '10–40 [4]'" if setting.kind == "whole" else "'0, 0.5, 1' or '0–1 [5]'"
 
 
 @dataclass(frozen=True)
@@ -114,10 +105,9 @@ class Grid:
         if self.y_name is not None:
             axes.append((self.y_name, self.y_values))
         for name, values in axes:
-            if name not in AXES:
-                raise SettingsError(f"{name!r} cannot be an axis of a grid; choose one of {', '.join(AXES)}.")
+            setting = _axis(name)
             if not values:
-                raise SettingsError(f"There are no values for {name}; give {_example(name)}.")
+                raise SettingsError(f"{name} got no values, expected {_example(setting)}.")
         if self.total > MAX_CELLS:
             raise SettingsError(
                 f"The grid has {self.columns} × {self.rows} = {self.total} cells, the limit is {MAX_CELLS}; "
@@ -148,7 +138,7 @@ class Grid:
                 if self.y_name is not None:
                     changes[self.y_name] = self.y_values[row]
                 try:
-                    cells.append(Cell(row, column, replace(settings, **changes)))
+                    cells.append(Cell(row, column, settings.replace(**changes)))
                 except SettingsError as error:
                     cells.append(Cell(row, column, None, error))
         return cells
@@ -202,14 +192,14 @@ def sheet(grid: Grid, images: Mapping[tuple[int, int], Image.Image | Exception])
     picture = Image.new("RGB", (right + GAP, bottom + GAP), PAPER)
     draw = ImageDraw.Draw(picture)
 
-    draw.text(((layout.left + right) / 2, layout.font_size * 0.9), grid.x_name, INK, font, anchor="mm")
+    draw.text(((layout.left + right) / 2, layout.font_size * 0.9), TABLE[grid.x_name].label, INK, font, anchor="mm")
     for column, value in enumerate(grid.x_values):
         x, y, _, _ = layout.box(0, column)
         text = _shortened(_label(value), font, layout.cell_width)
         draw.text((x + layout.cell_width / 2, y - layout.font_size * 0.8), text, INK, font, anchor="mm")
     if grid.y_name is not None:
         name = Image.new("RGB", (bottom - layout.top, 2 * layout.font_size), PAPER)
-        ImageDraw.Draw(name).text((name.width / 2, name.height / 2), grid.y_name, INK, font, anchor="mm")
+        ImageDraw.Draw(name).text((name.width / 2, name.height / 2), TABLE[grid.y_name].label, INK, font, anchor="mm")
         picture.paste(name.rotate(90, expand=True), (0, layout.top))
         for row, value in enumerate(grid.y_values):
             x, y, _, _ = layout.box(row, 0)
@@ -243,8 +233,8 @@ def cell_at(grid: Grid, layout: SheetLayout, x: float, y: float) -> tuple[int, i
 
 def _label(value: Any) -> str:
     if isinstance(value, tuple):
-        return " + ".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return " + ".join(value) or NONE
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _shortened(text: str, font: Any, width: float) -> str:

@@ -1,79 +1,103 @@
-"""A result remembers how it was made: every setting travels inside its PNG file."""
+"""A picture remembers how it was made: its recipe travels inside its PNG file.
+
+JPEG and WebP files carry none: they do not give their pixels back, and are what people send to others.
+"""
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import magicstyle_core
 from magicstyle_core.errors import MetadataError, SettingsError
-from magicstyle_core.settings import FusionSettings, InversionSettings
+from magicstyle_core.settings import TABLE, FusionSettings, InversionSettings, from_version_01
 
 CHUNK = "magicstyle"  # keyword of the PNG text chunk that holds the JSON
+MAGIC = b"\x89PNG"
+LARGEST_SIDE = int(TABLE["size"].high or 0)  # of a mask, which is as large as its picture
 
-Kind = TypeVar("Kind")
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
-@dataclass(frozen=True, kw_only=True)
-class SavedSettings:
-    """What a PNG says about how it was made."""
+class StyleUse(_Frozen):
+    """One style picture of a render."""
+
+    digest: str = ""
+    weight: float = Field(default=1.0, gt=0)
+
+
+class Recipe(_Frozen):
+    """Everything that makes a picture again. What a file does not say is empty."""
 
     version: str  # of MagicStyle
     model: str
     settings: FusionSettings
-    inversion: InversionSettings
-    extra: dict[str, Any] = field(default_factory=dict)
+    inversion: InversionSettings  # steps and size as they were used
+    content: str = ""  # digest of the photograph as the model took it
+    styles: tuple[StyleUse, ...] = ()
+    region: str = ""  # where the style went, in the words of the page
+    mask: str = ""  # the region as a PNG in base64
+    model_digest: str = ""
+    # At other values of these the picture may differ by one grey level.
+    device: str = ""
+    dtype: str = ""
+    tier: str = ""  # where stored features lay
+    bank_bits: int = 0  # of a stored feature
+    threads: int = 0
+    torch: str = ""
+    diffusers: str = ""
+    gone: str = Field(default="", exclude=True)  # of a file that was read: what of it this version cannot make again
+
+    @property
+    def mask_image(self) -> Image.Image | None:
+        """The region, mode "L", white where the style goes. Raises MetadataError when it cannot be read."""
+        if not self.mask:
+            return None
+        try:
+            with Image.open(io.BytesIO(base64.b64decode(self.mask, validate=True)), formats=["PNG"]) as mask:
+                if max(mask.size) > LARGEST_SIDE:
+                    raise ValueError(f"{mask.width} × {mask.height} pixels")
+                return mask.convert("L")
+        except Exception as error:  # Pillow raises many different kinds on damaged files
+            raise MetadataError(f"The region in the picture is damaged ({error}); give the original file.") from error
 
 
-def write_png(
-    image: Image.Image,
-    target: str | Path | BinaryIO,
-    *,
-    settings: FusionSettings | None,
-    inversion: InversionSettings,
-    model: str,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
+def encode_mask(mask: Image.Image) -> str:
+    """A mask of mode "L" as `Recipe.mask` has it."""
+    buffer = io.BytesIO()
+    mask.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def write_png(image: Image.Image, target: str | Path | BinaryIO, recipe: Recipe | None) -> None:
     """Writes a picture and how it was made.
 
     Args:
         image: the picture; nothing that it carries besides its pixels is written.
         target: a path or an open binary file.
-        settings: None leaves out every word about how the picture was made.
-        inversion: settings of the inversions behind it.
-        model: name of the model.
-        extra: whatever else JSON can hold.
+        recipe: None leaves out every word about how the picture was made.
     """
     pixels = image.copy()
     pixels.info = {}
-    if settings is None:
-        pixels.save(target, "PNG")
-        return
-    saved = SavedSettings(
-        version=magicstyle_core.__version__,
-        model=model,
-        settings=settings,
-        inversion=inversion,
-        extra=dict(extra or {}),
-    )
     text = PngInfo()
-    text.add_text(CHUNK, json.dumps(asdict(saved)))
-    text.add_text("Software", f"MagicStyle {saved.version}")
+    if recipe is not None:
+        text.add_text(CHUNK, recipe.model_dump_json())
+        text.add_text("Software", f"MagicStyle {recipe.version}")
     pixels.save(target, "PNG", pnginfo=text)
 
 
-def read_png(source: str | Path | bytes | BinaryIO) -> SavedSettings:
-    """The settings that `write_png` left in a PNG.
-
-    Args:
-        source: a path, the bytes of a file, or an open binary file.
+def read_png(source: str | Path | bytes | BinaryIO) -> Recipe:
+    """What `write_png` left in a PNG, also that of version 0.1.
 
     Raises:
         MetadataError: the file is no PNG, carries no settings, or settings that this version cannot read.
@@ -85,31 +109,72 @@ def read_png(source: str | Path | bytes | BinaryIO) -> SavedSettings:
         raise MetadataError(f"The file cannot be read as a PNG ({error}); give one that MagicStyle wrote.") from error
     if text is None:
         raise MetadataError("The picture carries no settings; give a PNG as MagicStyle wrote it, not a converted copy.")
+    return _recipe(_object(text, "picture"), "picture")
+
+
+def read_settings(path: Path) -> Recipe:
+    """The recipe in a PNG made here or in a JSON file, which may also hold nothing but settings by their names.
+
+    Raises:
+        MetadataError: the file cannot be read, or says what this version does not know.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MetadataError(f"The file {str(path)!r} cannot be read ({error.strerror}); check the path.") from error
+    if data.startswith(MAGIC):
+        return read_png(data)
+    values = _object(data, "file")
+    if "settings" not in values:
+        inversion = {name: values.pop(name) for name in InversionSettings.model_fields if name in values}
+        values = {"version": "", "model": "", "settings": values, "inversion": inversion}
+    return _recipe(values, "file")
+
+
+def _object(text: str | bytes, place: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise MetadataError(f"The settings in the picture are damaged ({error}); give the original file.") from error
-    version = values.get("version") if isinstance(values, dict) else None
-    if not isinstance(version, str) or not isinstance(values.get("model"), str):
-        raise MetadataError("The settings in the picture name no version or no model; give the original file.")
-    parts = {
-        "settings": _build(FusionSettings, values.get("settings"), version),
-        "inversion": _build(InversionSettings, values.get("inversion"), version),
-    }
-    return _build(SavedSettings, values | parts, version)
-
-
-def _build(kind: type[Kind], values: Any, version: str) -> Kind:
-    """A dataclass from JSON values, which may come from anyone and from a newer version."""
+        raise MetadataError(f"The settings in the {place} are damaged ({error}); give the original file.") from error
     if not isinstance(values, dict):
-        raise MetadataError("The settings in the picture are incomplete; give the original file.")
-    unknown = sorted(set(values) - {item.name for item in fields(kind)})  # type: ignore[arg-type]
+        raise MetadataError(f"The settings in the {place} are no JSON object; give the original file.")
+    return values
+
+
+def _recipe(values: Mapping[str, Any], place: str) -> Recipe:
+    """A recipe from JSON values, which may come from anyone and from a newer version."""
+    version = values.get("version")
+    settings, inversion = values.get("settings"), values.get("inversion")
+    if not isinstance(version, str) or not isinstance(settings, dict) or not isinstance(inversion, dict):
+        raise MetadataError(f"The settings in the {place} are incomplete; give the original file.")
+    gone = ""
+    old = version.startswith("0.1.")
+    if old or "texture" in settings:
+        settings, gone = from_version_01(settings)
+    if old:
+        extra = values.get("extra")
+        values = {name: value for name, value in values.items() if name != "extra"}
+        if isinstance(extra, dict) and isinstance(extra.get("weights"), list):
+            values["styles"] = [{"weight": weight} for weight in extra["weights"]]
+        if isinstance(extra, dict) and extra.get("region", "Everywhere") != "Everywhere":
+            values["region"] = str(extra["region"]).lower()
+            gone = f"{gone} Its region was not stored; choose it again.".strip()
+    unknown = [
+        *(set(values) - set(Recipe.model_fields)),
+        *(set(settings) - set(FusionSettings.model_fields)),
+        *(set(inversion) - set(InversionSettings.model_fields)),
+    ]
     if unknown:
+        made = f"was made with MagicStyle {version} and has" if version else "has"
         raise MetadataError(
-            f"The picture was made with MagicStyle {version} and has settings unknown to "
-            f"{magicstyle_core.__version__}: {', '.join(unknown)}; update MagicStyle to use them."
+            f"The {place} {made} settings unknown to {magicstyle_core.__version__}: {', '.join(sorted(unknown))}; "
+            "update MagicStyle, or take them out."
         )
     try:
-        return kind(**values)
-    except (SettingsError, TypeError) as error:
-        raise MetadataError(f"The settings in the picture cannot be used: {error}") from error
+        return Recipe.model_validate({**values, "settings": settings, "inversion": inversion, "gone": gone})
+    except SettingsError as error:
+        raise MetadataError(f"The settings in the {place} cannot be used: {error}") from error
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = ".".join(map(str, wrong["loc"]))
+        raise MetadataError(f"The settings in the {place} cannot be used: {name}: {wrong['msg']}.") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from magicstyle_core.grid import (
     sheet,
     sheet_layout,
 )
-from magicstyle_core.settings import FusionSettings
+from magicstyle_core.settings import TABLE, FusionSettings
 
 
 @pytest.mark.parametrize(
@@ -33,10 +35,12 @@ from magicstyle_core.settings import FusionSettings
         ("end", "1 - 0.4 [3]", [1, 0.7, 0.4]),
         ("temperature", "1, 2-3 [3]", [1, 2, 2.5, 3]),
         ("start", "0-0.3 [4]", [0, 0.1, 0.2, 0.3]),
-        ("steps", "10–20 [3]", [10, 15, 20]),
-        ("steps", "2-4 [9]", [2, 3, 4]),
-        ("seed", "1, 7", [1, 7]),
+        ("render_steps", "10–20 [3]", [10, 15, 20]),
+        ("render_steps", "2-4 [9]", [2, 3, 4]),
+        ("seed", "none, 0, 7", [None, 0, 7]),
         ("fusion", "Blend, joint", ["blend", "joint"]),
+        ("palette", "both, adain", ["both", "adain"]),
+        ("layers", "none, up.fine", [(), ("up.fine",)]),
         ("layers", "all, up_blocks.2 + up_blocks.3", [("all",), ("up_blocks.2", "up_blocks.3")]),
     ],
 )
@@ -44,25 +48,40 @@ def test_values_are_read(name: str, text: str, expected: list[Any]) -> None:
     assert parse_values(name, text) == expected
 
 
+@pytest.mark.parametrize("name", FusionSettings.model_fields)
+def test_every_setting_of_a_render_can_be_an_axis(name: str) -> None:
+    setting = TABLE[name]
+    default = "up.fine" if setting.kind == "layers" else str(setting.default)
+    (value,) = parse_values(name, default)
+    assert value == setting.default
+    assert sheet(Grid(name, (value,)), {}).width > 0
+
+
+def test_the_grid_needs_no_torch() -> None:
+    blocked = "import sys; sys.modules['torch'] = None; import magicstyle_core.grid"
+    subprocess.run([sys.executable, "-c", blocked], check=True)
+
+
 def test_whole_numbers_stay_whole() -> None:
-    assert all(type(value) is int for value in parse_values("steps", "10–20 [3]"))
+    assert all(type(value) is int for value in parse_values("render_steps", "10–20 [3]"))
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("strength", "0, much", "strength got 'much', expected a number; give '0, 0.5, 1' or '0–1 [5]'."),
-        ("steps", "10, 2.5", "steps got '2.5', expected a whole number; give"),
-        ("strength", "0, 2", "strength is 2.0; give a number from 0 to 1.5."),
-        ("strength", "0–3 [4]", "strength is 2.0; give a number from 0 to 1.5."),
-        ("strength", "nan", "strength is nan; give a number"),
-        ("seed", "-1", "seed is -1; give a whole number from 0 up"),
-        ("steps", "1", "steps is 1; give a whole number from 2"),
-        ("fusion", "mix", "fusion is 'mix'; give 'blend' or 'joint'."),
-        ("structure", " , ", "There are no values for structure; give"),
-        ("structure", "0-1 [1]", "asks for 1 values of structure; ask for 2 to 64."),
-        ("structure", "0-1 [99999999]", "asks for 99999999 values"),
-        ("size", "64", "'size' cannot be an axis of a grid; choose one of strength, "),
+        ("strength", "0, much", "strength got 'much', expected a number from 0 to 1.5."),
+        ("render_steps", "10, 2.5", "render_steps got '2.5', expected a whole number from 1 to 200, or none."),
+        ("strength", "0, 2", "strength got 2.0, expected a number from 0 to 1.5."),
+        ("strength", "0–3 [4]", "strength got 2.0, expected a number from 0 to 1.5."),
+        ("strength", "nan", "strength got nan, expected a number"),
+        ("seed", "-1", "seed got -1, expected a whole number from 0 to"),
+        ("render_steps", "0", "render_steps got 0, expected a whole number from 1"),
+        ("fusion", "mix", "fusion got 'mix', expected 'blend' or 'joint'."),
+        ("structure", " , ", "structure got no values, expected '0, 0.5, 1' or '0–1 [5]'."),
+        ("fusion", "", "fusion got no values, expected 'blend, joint'."),
+        ("structure", "0-1 [1]", "The range of structure got 1 values, expected 2 to 64."),
+        ("structure", "0-1 [99999999]", "got 99999999 values"),
+        ("size", "64", "The axis of a grid got 'size', expected one of strength, "),
     ],
 )
 def test_values_that_cannot_be_used_are_explained(name: str, text: str, message: str) -> None:
@@ -106,9 +125,9 @@ def test_axes_that_move_together_may_pass_the_base_settings() -> None:
     [
         (("strength", range(13), "seed", range(5)), f"13 × 5 = 65 cells, the limit is {MAX_CELLS}"),
         (("strength", (1,), "strength", (0,)), "Both axes are strength"),
-        (("strength", ()), "There are no values for strength"),
-        (("strength", (1,), "seed", ()), "There are no values for seed"),
-        (("size", (64,)), "'size' cannot be an axis"),
+        (("strength", ()), "strength got no values"),
+        (("strength", (1,), "seed", ()), "seed got no values"),
+        (("size", (64,)), "got 'size', expected one of strength, "),
     ],
 )
 def test_a_grid_that_cannot_be_made_is_explained(axes: tuple[Any, ...], message: str) -> None:
