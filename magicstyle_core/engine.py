@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from weakref import WeakSet
 
+import diffusers
 import torch
 from PIL import Image
 from torch import Tensor
 
+import magicstyle_core
 from magicstyle_core import limits, loading, method
 from magicstyle_core.bank import FeatureBank, Inversion
 from magicstyle_core.finish import finished
 from magicstyle_core.guard import Guard
 from magicstyle_core.hooks import Features, Fusing, Layer, choose_layers, fuse, record
 from magicstyle_core.images import Picture, open_picture
+from magicstyle_core.metadata import Recipe, StyleUse, encode_mask
 from magicstyle_core.model import Model
 from magicstyle_core.pixels import to_image, to_tensor
 from magicstyle_core.plan import Plan, Styles, plan
@@ -99,6 +102,8 @@ class StyleEngine:
         Raises:
             ModelError: the model cannot be found or loaded.
         """
+        if limits.cores() < torch.get_num_threads():  # torch counts the host's cores inside of a container
+            torch.set_num_threads(limits.cores())
         return cls(loading.load(name, **options), budget_bytes=budget_bytes, eight_bit=eight_bit)
 
     # Inversion
@@ -312,6 +317,36 @@ class StyleEngine:
         with self._filling_lock:
             self._filling.add(bank)
         return bank
+
+    def recipe(
+        self,
+        content: Inversion,
+        styles: Styles,
+        settings: FusionSettings,
+        *,
+        region: str = "everywhere",
+        mask: Image.Image | None = None,
+    ) -> Recipe:
+        """What it takes to make a render again, for its PNG."""
+        wish = plan(self.model, content, styles, settings, mask)
+        bank = self.store.bank(content.session, content.key)
+        return Recipe(
+            version=magicstyle_core.__version__,
+            model=self.model.name,
+            settings=settings,
+            inversion=InversionSettings(steps=content.steps, size=max(content.picture.pixels.shape[:2])),
+            content=content.picture.digest,
+            styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in wish.styles),
+            region=region,
+            mask="" if mask is None else encode_mask(mask.convert("L").resize(content.picture.image.size)),
+            device=self.model.device.type,
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            tier="computed" if bank is None else "host" if bank.device != self.model.device else "device",
+            bank_bits=8 * self.bank_dtype.itemsize,
+            threads=torch.get_num_threads(),
+            torch=torch.__version__,
+            diffusers=diffusers.__version__,
+        )
 
     # Around it
 

@@ -6,11 +6,12 @@ JPEG and WebP files carry none: they do not give their pixels back, and are what
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -19,6 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import magicstyle_core
 from magicstyle_core.errors import MetadataError, SettingsError
 from magicstyle_core.settings import TABLE, FusionSettings, InversionSettings, from_version_01
+
+if TYPE_CHECKING:
+    from magicstyle_core.bank import Inversion
+    from magicstyle_core.engine import StyleEngine
 
 CHUNK = "magicstyle"  # keyword of the PNG text chunk that holds the JSON
 MAGIC = b"\x89PNG"
@@ -178,3 +183,20 @@ def _recipe(values: Mapping[str, Any], place: str) -> Recipe:
         wrong = error.errors()[0]
         name = ".".join(map(str, wrong["loc"]))
         raise MetadataError(f"The settings in the {place} cannot be used: {name}: {wrong['msg']}.") from error
+
+
+def circumstances(engine: StyleEngine, *inversions: Inversion) -> dict[str, Any]:
+    """The fields of a Recipe that an engine knows: its model, and what may change a picture by one grey level."""
+    import torch
+
+    banks = [engine.store.bank(inversion.session, inversion.key) for inversion in inversions]
+    return {
+        "model": engine.model.name,
+        "device": str(engine.model.device),
+        "dtype": str(engine.model.dtype).removeprefix("torch."),
+        "tier": "+".join(sorted({"computed" if bank is None else bank.device.type for bank in banks})),
+        "bank_bits": 8 * engine.bank_dtype.itemsize,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "diffusers": importlib.metadata.version("diffusers"),
+    }

@@ -11,7 +11,7 @@ from gradio import FileData
 
 from magicstyle_core import FusionSettings, MagicStyleError
 from magicstyle_core.grid import sheet
-from magicstyle_core.metadata import as_plain, read_png
+from magicstyle_core.metadata import read_png
 from magicstyle_core.settings import apply_preset
 from magicstyle_core.ui.grids import Images, fill, make_grid
 from magicstyle_core.ui.handlers import Studio, explained
@@ -97,7 +97,7 @@ class Api:
 
     def restore(self, png: FileData) -> dict[str, Any]:
         """The settings that a PNG made here carries."""
-        return as_plain(read_png(png["path"]))
+        return read_png(png["path"]).model_dump()
 
     def forget(self, request: gr.Request) -> dict[str, int]:
         """Drop everything of this client. Returns the bytes of features freed."""

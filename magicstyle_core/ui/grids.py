@@ -93,7 +93,9 @@ class Grids:
         history = self.studio.session(request).history
         timed = [entry.result for entry in history if entry.result.render_calls]
         seconds_per_call = timed[-1].seconds / timed[-1].render_calls if timed else None
-        steps_axis = grid.x_values if grid.x_name == "render_steps" else grid.y_values if grid.y_name == "render_steps" else None
+        steps_axis = (
+            grid.x_values if grid.x_name == "render_steps" else grid.y_values if grid.y_name == "render_steps" else None
+        )
         calls = grid.total * int(data[self.page.steps])
         if steps_axis is not None:
             calls = sum(steps_axis) * grid.total // len(steps_axis)

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import ImageOps, Image
+from PIL import Image, ImageOps
 
 from magicstyle_core import MagicStyleError, SettingsError, StyleEngine
 from magicstyle_core.regions import brush_mask, face_mask

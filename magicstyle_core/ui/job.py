@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, MagicStyleError, StyleEngine
+from magicstyle_core.metadata import Recipe
 from magicstyle_core.store import SHARED
 from magicstyle_core.ui import examples
 from magicstyle_core.ui.gpu import Work
@@ -44,6 +45,7 @@ class Result:
 
     image: Image.Image
     settings: FusionSettings  # as rendered
+    recipe: Recipe
     depth: int  # steps of the inversion
     inversion_calls: int
     render_calls: int  # of the full picture; the draft's come on top
@@ -92,7 +94,11 @@ class Worker:
         assert worked.rendered is not None  # the answer to a rendering
         image, calls = worked.rendered.image, worked.rendered.unet_calls
         draft_calls, seconds = worked.rendered.draft_calls, worked.rendered.seconds
-        return Result(image, settings, task.steps, worked.inversion_calls, calls, draft_calls, seconds)
+        content, *styles = (worked.inversions[path] for path in job.images)
+        recipe = self.engine.recipe(
+            content, list(zip(styles, weights, strict=True)), settings, region=job.region, mask=job.mask
+        )
+        return Result(image, settings, recipe, task.steps, worked.inversion_calls, calls, draft_calls, seconds)
 
     def _task(self, session: Session, job: Job) -> Task:
         depth = session.depth(job.images, job.steps)

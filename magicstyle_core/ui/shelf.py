@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
+from magicstyle_core import FusionSettings, StyleEngine
 from magicstyle_core.metadata import read_png, write_png
 from magicstyle_core.settings import apply_preset
 from magicstyle_core.store import SHARED
@@ -41,17 +41,7 @@ class Shelf:
         return entry
 
     def _write(self, entry: Entry, private: bool) -> None:
-        if private:
-            entry.result.image.save(entry.path)
-            return
-        write_png(
-            entry.result.image,
-            entry.path,
-            settings=entry.result.settings,
-            inversion=InversionSettings(steps=entry.result.depth),
-            model=self.engine.model.name,
-            extra={"weights": [weight for _, weight in entry.job.styles], "region": entry.job.region},
-        )
+        write_png(entry.result.image, entry.path, None if private else entry.result.recipe)
 
     def show(self, session: Session, entry: Entry) -> Updates:
         """The page with this entry on it, and the history as it is now."""

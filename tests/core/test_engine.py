@@ -137,15 +137,19 @@ def test_banked_and_recomputed_features_give_the_same_picture(
 
 
 def test_a_budget_for_one_bank_keeps_one_and_refills(engine: StyleEngine, content, style, astronaut, painted) -> None:
-    bank = engine.store.bank(content.session, content.key)
-    small = StyleEngine(engine.model, budget_bytes=int(bank.nbytes * 1.5))
+    whole = engine.store.bank(content.session, content.key)
+    small = StyleEngine(engine.model, budget_bytes=int(whole.nbytes * 1.5))
     settings = InversionSettings(steps=STEPS)
     pair = small.invert(astronaut, settings), small.invert(painted, settings)
-    assert small.stats()["bytes"]["device"] == bank.nbytes
+    bank = small.store.bank(pair[1].session, pair[1].key)
+    assert small.stats()["bytes"]["device"] == bank.nbytes < whole.nbytes, "the layers of the default preset alone"
+    assert small.missing_calls(*pair, FusionSettings()) == STEPS
+    assert small.missing_calls(*pair, FusionSettings(layers=("all",))) == 2 * STEPS
+    assert small.missing_calls(*pair, FusionSettings(layers=())) == 0
     for strength in (1.0, 0.8):
         picture = small.stylize(*pair, FusionSettings(strength=strength))
         assert psnr(picture.image, engine.stylize(content, style, FusionSettings(strength=strength)).image) >= 40
-        assert small.stats()["bytes"]["device"] <= bank.nbytes * 1.5
+        assert small.stats()["bytes"]["device"] <= whole.nbytes * 1.5
 
 
 def test_bytes_per_image_against_stored_query_key_value(engine: StyleEngine, content) -> None:

@@ -1,0 +1,252 @@
+"""Many photographs in one style: what is asked for, checked before any work, and then each of them."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from magicstyle_core import __version__
+from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
+from magicstyle_core.metadata import Recipe, StyleUse, circumstances, encode_mask, read_settings, write_png
+from magicstyle_core.settings import RENAMED_PRESETS, TABLE, FusionSettings, InversionSettings, apply_preset
+
+if TYPE_CHECKING:
+    from magicstyle_core.bank import Inversion
+    from magicstyle_core.engine import StyleEngine
+    from magicstyle_core.images import Picture
+
+Returned = TypeVar("Returned")
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+QUALITY = 95  # of lossy files: Pillow's documentation advises against more
+MASK_SIDE = 2048  # pixels; no result is larger
+REGIONS = ("face", "background")
+EMPTY = Recipe(version=__version__, model="", settings=FusionSettings(), inversion=InversionSettings())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `stylize` is asked for, checked as far as it goes without a model."""
+
+    outputs: dict[Path, Path]  # by photograph
+    styles: list[tuple[Path, float]]
+    base: FusionSettings | None  # None = the model's own preset
+    changes: dict[str, Any]  # to it
+    inversion: InversionSettings
+    region: str | None
+    mask: Image.Image | None
+    masked: str  # digest of the photograph that the mask was made for; "" = any
+
+    def settings(self, engine: StyleEngine) -> FusionSettings:
+        """Raises SettingsError when the model lacks a layer."""
+        from magicstyle_core.hooks import choose_layers
+
+        base = self.base or apply_preset(engine.model.preset, FusionSettings())
+        settings = base.replace(**self.changes)
+        choose_layers(engine.layers(), settings.layers)
+        return settings
+
+    def mask_for(self, picture: Picture) -> Image.Image | None:
+        """Mode "L", as large as the picture. Raises ImageError when a region is wanted and there is no face."""
+        mask = self.mask
+        if self.region and not (mask and picture.digest == self.masked):
+            from magicstyle_core.regions import face_mask
+
+            mask = face_mask(picture.image)
+            if mask is None:
+                raise ImageError("No face was found in it; give --mask FILE, or leave --region out.")
+            if self.region == "background":
+                mask = ImageOps.invert(mask)
+        return mask and mask.resize(picture.image.size, Image.Resampling.BILINEAR)
+
+
+def plan(arguments: argparse.Namespace) -> Plan:
+    """Raises MagicStyleError."""
+    contents, styles = list(dict.fromkeys(arguments.contents)), list(arguments.style)
+    if not styles:
+        if len(arguments.contents) != 2:
+            raise SettingsError(f"stylize got {len(contents)} pictures and no style, expected --style FILE.")
+        *contents, style = arguments.contents
+        styles = [style]
+    for path in styles:
+        if not path.is_file():
+            raise ImageError(f"There is no file {str(path)!r} to take the style from; check the path.")
+    if arguments.mask and arguments.region:
+        raise SettingsError("Both --mask and --region are given; leave one of them out.")
+    saved = read_settings(arguments.settings) if arguments.settings else EMPTY
+    if saved.gone:
+        say(saved.gone)
+    base = saved.settings if arguments.settings else None
+    if arguments.preset:
+        base = apply_preset(arguments.preset, saved.settings)
+        if arguments.preset in RENAMED_PRESETS:
+            say(f"The preset {arguments.preset} is called {RENAMED_PRESETS[arguments.preset]} now.")
+    given = {name: value for name, value in vars(arguments).items() if name in TABLE and value is not None}
+    if "layers" in given:
+        given["layers"] = sum(given["layers"], ())
+    changes = {name: value for name, value in given.items() if name in FusionSettings.model_fields}
+    (base or FusionSettings()).replace(**changes)
+    region = None if arguments.mask else arguments.region or saved.region
+    return Plan(
+        outputs=_outputs(contents, styles, arguments.output),
+        styles=list(zip(styles, _weights(arguments.weight, saved, len(styles)), strict=True)),
+        base=base,
+        changes=changes,
+        inversion=saved.inversion.replace(**{name: value for name, value in given.items() if name not in changes}),
+        region=region if region in REGIONS else None,
+        mask=_open_mask(arguments.mask) if arguments.mask else None if arguments.region else saved.mask_image,
+        masked="" if arguments.mask or arguments.region else saved.content,
+    )
+
+
+def _weights(given: list[float] | None, saved: Recipe, count: int) -> list[float]:
+    if given is None:
+        stored = [style.weight for style in saved.styles]
+        return stored if len(stored) == count else [1.0] * count
+    if len(given) != count or not all(0 < weight < math.inf for weight in given):
+        text = " ".join(f"{weight:g}" for weight in given)
+        raise SettingsError(f"--weight got {text}, expected {count}, one for each style, each above 0.")
+    return given
+
+
+def _outputs(contents: Sequence[Path], styles: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """Where each picture goes; a folder is made if need be."""
+    if output.suffix.lower() in FORMATS and not output.is_dir():
+        if len(contents) > 1:
+            raise SettingsError(f"-o got {output.name} for {len(contents)} photographs, expected a folder.")
+        folder, outputs = output.parent, {contents[0]: output}
+    elif output.suffix and not output.is_dir() and len(contents) == 1:
+        raise SettingsError(f"-o got {output.name}, expected a name with {', '.join(FORMATS)}, or a folder.")
+    else:
+        folder, outputs = output, {}
+        for content in contents:
+            names = (content.stem, *(f"{content.stem}-{number}" for number in range(2, len(contents) + 1)))
+            free = (output / f"{name}.png" for name in names)
+            outputs[content] = next(path for path in free if path not in outputs.values())
+    overwritten = {path.resolve() for path in outputs.values()} & {path.resolve() for path in (*contents, *styles)}
+    if overwritten:
+        raise SettingsError(f"The result would overwrite {overwritten.pop().name}; choose another -o.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise SettingsError(
+            f"Nothing can be written to {str(folder)!r} ({error.strerror}); choose another -o."
+        ) from error
+    return outputs
+
+
+def _open_mask(path: Path) -> Image.Image:
+    """By its alpha channel if it has one, else by its brightness; mode "L"."""
+    from magicstyle_core.images import open_picture
+
+    picture = open_picture(path, MASK_SIDE, 1)
+    return picture.image.convert("L") if picture.alpha is None else Image.fromarray(picture.alpha)
+
+
+def run(plan: Plan, engine: StyleEngine, show: Callable[[dict[str, Any]], None]) -> int:
+    """Makes every picture of the plan that can be made, and shows a report of each.
+
+    Returns:
+        How many could not be made; why is said.
+
+    Raises:
+        MagicStyleError: none can be made.
+    """
+    settings, model = plan.settings(engine), engine.model
+    steps = plan.inversion.steps or model.steps
+    inversion = plan.inversion.replace(steps=steps, size=plan.inversion.size or model.size)
+    calls = steps * len(plan.styles) + (steps + (settings.render_steps or steps)) * len(plan.outputs)
+    failed = 0
+    with tqdm(total=calls, unit="call", disable=None, leave=False) as bar:
+        styles = [
+            (_returned(engine.inverting(path, inversion, session="styles"), bar), weight)
+            for path, weight in plan.styles
+        ]
+        for content, output in plan.outputs.items():
+            try:
+                picture = engine.prepare(content, inversion.size)
+                show(_stylize(engine, picture, styles, settings, inversion, plan, output, bar))
+            except MagicStyleError as error:
+                failed += 1
+                say(f"error: {content}: {error}" if len(plan.outputs) > 1 else f"error: {error}")
+            engine.forget("photographs")
+    for message in model.messages:
+        say(message)
+    return failed
+
+
+def _stylize(
+    engine: StyleEngine,
+    picture: Picture,
+    styles: Sequence[tuple[Inversion, float]],
+    settings: FusionSettings,
+    inversion: InversionSettings,
+    plan: Plan,
+    output: Path,
+    bar: tqdm[Any],
+) -> dict[str, Any]:
+    """Makes one picture and writes it; returns what was done. Raises MagicStyleError."""
+    start, calls = time.perf_counter(), engine.model.unet_calls
+    mask = plan.mask_for(picture)
+    content = _returned(engine.inverting(picture, inversion, session="photographs"), bar)
+    inverted, inversion_calls = time.perf_counter(), engine.model.unet_calls - calls
+    for frame in engine.render(content, styles, settings, mask=mask):
+        bar.update()
+    image, calls = frame.image, frame.unet_calls
+    rendered = time.perf_counter()
+    assert image is not None
+    recipe = Recipe(
+        version=__version__,
+        settings=settings,
+        inversion=inversion,
+        content=picture.digest,
+        styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in styles),
+        region=plan.region or ("mask" if mask else "everywhere"),
+        mask=encode_mask(mask) if mask else "",
+        **circumstances(engine, content, *(style for style, _ in styles)),
+    )
+    kind = FORMATS[output.suffix.lower()]
+    try:
+        if kind == "PNG":
+            write_png(image, output, recipe)
+        else:
+            image.save(output, kind, quality=QUALITY)
+    except OSError as error:
+        raise SettingsError(f"{str(output)!r} cannot be written ({error.strerror or error}).") from error
+    return {
+        "output": str(output),
+        "size": list(image.size),
+        "seconds": {"invert": round(inverted - start, 3), "render": round(rendered - inverted, 3)},
+        "unet_calls": {"invert": inversion_calls, "render": calls},
+        "bytes": engine.stats()["bytes"],
+        **recipe.model_dump(mode="json"),
+    }
+
+
+def _returned(steps: Generator[object, None, Returned], bar: tqdm[Any]) -> Returned:
+    """What a generator returns; each of its steps moves the bar."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            returned: Returned = stop.value
+            return returned
+        bar.update()
+
+
+def say(message: str) -> None:
+    """A line for the person at the terminal, past the progress bar."""
+    tqdm.write(message, file=sys.stderr)
