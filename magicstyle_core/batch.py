@@ -171,10 +171,9 @@ def run(plan: Plan, engine: StyleEngine, show: Callable[[dict[str, Any]], None])
     calls = steps * len(plan.styles) + (steps + (settings.render_steps or steps)) * len(plan.outputs)
     failed = 0
     with tqdm(total=calls, unit="call", disable=None, leave=False) as bar:
-        styles = [
-            (_returned(engine.inverting(path, inversion, session="styles"), bar), weight)
-            for path, weight in plan.styles
-        ]
+        styles = []
+        for path, weight in plan.styles:
+            styles.append((_returned(engine.inverting(path, inversion, session="styles"), bar), weight))
         for content, output in plan.outputs.items():
             try:
                 picture = engine.prepare(content, inversion.size)
@@ -203,9 +202,10 @@ def _stylize(
     mask = plan.mask_for(picture)
     content = _returned(engine.inverting(picture, inversion, session="photographs"), bar)
     inverted, inversion_calls = time.perf_counter(), engine.model.unet_calls - calls
+    image, render_calls = None, 0
     for frame in engine.render(content, styles, settings, mask=mask):
+        image, render_calls = frame.image, frame.unet_calls
         bar.update()
-    image, calls = frame.image, frame.unet_calls
     rendered = time.perf_counter()
     assert image is not None
     recipe = Recipe(
@@ -230,7 +230,7 @@ def _stylize(
         "output": str(output),
         "size": list(image.size),
         "seconds": {"invert": round(inverted - start, 3), "render": round(rendered - inverted, 3)},
-        "unet_calls": {"invert": inversion_calls, "render": calls},
+        "unet_calls": {"invert": inversion_calls, "render": render_calls},
         "bytes": engine.stats()["bytes"],
         **recipe.model_dump(mode="json"),
     }

