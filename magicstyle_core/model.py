@@ -41,6 +41,7 @@ class Defaults:
     t_max: int  # timesteps of a schedule lie below
     preset: str
     margin: int = 0  # latents around the picture's own, see `with_margin`
+    consistency: bool = False  # distilled to few steps: inverting it is of no use, it works from noised pictures
 
 
 class Model:
@@ -79,7 +80,8 @@ class Model:
         self.alphas_cumprod = scheduler.alphas_cumprod.to(device)  # (training timesteps,)
         self.final_alpha = scheduler.final_alpha_cumprod.to(device)  # ()
         self.size, self.steps, self.t_max = defaults.size, defaults.steps, defaults.t_max
-        self.preset, self.margin = defaults.preset, defaults.margin
+        self.preset, self.margin, self.consistency = defaults.preset, defaults.margin, defaults.consistency
+        self.options: dict[str, str] = {}  # beside its name, what it was loaded with: LoRA, prompt, revision, variant
         self.multiple = pixels_per_latent(vae)
         _tile(vae, max(TILING_FROM, self.size, vae.config.get("sample_size") or 0), self.multiple)
 
