@@ -80,7 +80,7 @@ def find(name: str, *, revision: str | None, variant: str | None, half: bool, pr
         ) from error
     except (HTTPError, OSError) as error:
         raise ModelError(
-            f"The download of {name} broke off ({first_line(error)}); start again, it goes on where it stopped."
+            f"The download of {name} broke off ({first_sentence(error)}); start again, it goes on where it stopped."
         ) from error
 
 
@@ -158,7 +158,7 @@ def read_json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ModelError(
-            f"{file.parent.name}/{file.name} cannot be read ({first_line(error)}); fetch it anew."
+            f"{file.parent.name}/{file.name} cannot be read ({first_sentence(error)}); fetch it anew."
         ) from error
     if not isinstance(content, dict):
         raise ModelError(f"{file.parent.name}/{file.name} is no JSON object; fetch it anew.")
@@ -206,6 +206,6 @@ def _listed(name: str, revision: str | None, lacking: str) -> list[str]:
         ) from error
 
 
-def first_line(error: BaseException) -> str:
-    """Of what a library says, for a sentence of ours."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+def first_sentence(error: BaseException) -> str:
+    """Of what a library says, to be put into a sentence of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from magicstyle_core.errors import ModelError
 from magicstyle_core.families import check, find_defaults
-from magicstyle_core.hub import find, first_line
+from magicstyle_core.hub import find, first_sentence
 from magicstyle_core.lora import Lora
 from magicstyle_core.method import Attend, sdpa
 from magicstyle_core.model import Model, Prompt, pixels_per_latent
@@ -132,7 +132,7 @@ def _read(part: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except BROKEN as error:
-        raise ModelError(f"The model's {part} cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"The model's {part} cannot be loaded: {first_sentence(error)}") from error
 
 
 def _try_out(model: Model) -> None:
@@ -150,7 +150,7 @@ def _try_out(model: Model) -> None:
         noise_pred = model.denoise(latents, 1)
         decoded = model.decode(latents)
     except BROKEN as error:
-        raise ModelError(f"This model does not run: {first_line(error)}") from error
+        raise ModelError(f"This model does not run: {first_sentence(error)}") from error
     if noise_pred.shape != latents.shape or decoded.shape != pixels.shape:
         raise ModelError(
             f"This model's UNet makes {tuple(noise_pred.shape)} of latents {tuple(latents.shape)}, its VAE "
@@ -233,5 +233,5 @@ def _load_preview_vae(name: str) -> AutoencoderTiny:
         return AutoencoderTiny.from_pretrained(name)
     except BROKEN as error:
         raise ModelError(
-            f"{name} is no AutoencoderTiny that can be loaded ({first_line(error)}); leave the preview VAE out."
+            f"{name} is no AutoencoderTiny that can be loaded ({first_sentence(error)}); leave the preview VAE out."
         ) from error

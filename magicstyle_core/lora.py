@@ -9,7 +9,7 @@ from typing import Any
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 
 from magicstyle_core.errors import ModelError
-from magicstyle_core.hub import first_line
+from magicstyle_core.hub import first_sentence
 from magicstyle_core.prompts import digest
 
 
@@ -23,14 +23,14 @@ class Lora:
         try:
             self.state, self.alphas = self.pipeline.lora_state_dict(str(file), unet_config=unet_config)
         except Exception as error:  # of many kinds, by what the file is
-            raise ModelError(f"{file.name} is no LoRA that can be read ({first_line(error)}).") from error
+            raise ModelError(f"{file.name} is no LoRA that can be read ({first_sentence(error)}).") from error
 
     def add_to_unet(self, unet: UNet2DConditionModel) -> None:
         """Raises ModelError where it is of another model."""
         try:
             self.pipeline.load_lora_into_unet(self.state, self.alphas, unet)
         except (RuntimeError, ValueError, KeyError) as error:
-            raise ModelError(f"The LoRA {self.file.name} is of another model ({first_line(error)}).") from error
+            raise ModelError(f"The LoRA {self.file.name} is of another model ({first_sentence(error)}).") from error
         if not getattr(unet, "peft_config", None):
             raise ModelError(f"The LoRA {self.file.name} changes nothing in this model; it is of another one.")
         unet.fuse_lora()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny, DDIMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, DDIMScheduler, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 
 from magicstyle_core.errors import SettingsError
@@ -204,8 +204,8 @@ def guidance_embedding(guidance: float, channels: int) -> Tensor:
 
 def _tile(vae: ModelMixin, side: int, multiple: int) -> None:
     """From pictures longer than `side` on, the VAE works in tiles of that size, if it can."""
-    if hasattr(vae, "tile_sample_min_size"):  # AutoencoderKL, AutoencoderTiny
+    if isinstance(vae, AutoencoderKL):
         vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // multiple
         vae.enable_tiling()
-    elif hasattr(vae, "tile_sample_min_height"):  # AutoencoderDC, with its own share of overlap
+    elif isinstance(vae, AutoencoderDC):
         vae.enable_tiling(side, side, side * 7 // 8, side * 7 // 8)

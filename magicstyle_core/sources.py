@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from magicstyle_core.errors import ModelError
 from magicstyle_core.families import KNOWN, Configs, read_configs
-from magicstyle_core.hub import choose_weights, first_line, list_files
+from magicstyle_core.hub import choose_weights, first_sentence, list_files
 from magicstyle_core.prompts import digest
 
 CONFIGS = Path(__file__).resolve().parent.parent / "assets/configs"
@@ -102,7 +102,7 @@ class FileSource:
         try:
             self.tensors = load_file(file)
         except SafetensorError as error:
-            raise ModelError(f"This is no whole .safetensors file ({first_line(error)}); fetch it anew.") from error
+            raise ModelError(f"This is no whole .safetensors file ({first_sentence(error)}); fetch it anew.") from error
         if not any(name.startswith(UNET) for name in self.tensors):
             raise ModelError("This file holds no UNet; give a LoRA with --lora, and here a whole model.")
         kind = infer_diffusers_model_type(self.tensors)

@@ -130,14 +130,11 @@ def saved_as(*, variant: str | None = None, safe: bool = True, shards: bool = Fa
     return change
 
 
-def change_tensors(part: str, action: Callable[[dict[str, torch.Tensor]], None]) -> Change:
-    def change(folder: Path) -> None:
-        (file,) = (folder / part).glob("*.safetensors")
-        tensors = load_file(file)
-        action(tensors)
-        save_file(tensors, file, {"format": "pt"})
-
-    return change
+def lose_a_tensor(folder: Path) -> None:
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    del tensors["conv_in.weight"]
+    save_file(tensors, file, {"format": "pt"})
 
 
 def truncate(folder: Path) -> None:
@@ -251,7 +248,8 @@ LAYOUTS = [
     refused("VAE nobody knows", vae(_class_name="AutoencoderOfTomorrow"), "diffusers does not have"),
     refused("UNet without text", unet(_class_name="UNet2DModel"), "UNet2DModel"),
     refused("video UNet", unet(_class_name="UNet3DConditionModel"), "UNet3DConditionModel"),
-    refused("refiner", unet(projection_class_embeddings_input_dim=28), "refiner", "xl"),
+    refused("refiner", all_of(index(text_encoder=[None, None], force_zeros_for_empty_prompt=False),
+                              unet(projection_class_embeddings_input_dim=28)), "refiner", "xl"),
     refused("refiner by its index", index(requires_aesthetics_score=True), "refiner", "xl"),
     refused("XL without its second encoder",
             all_of(index(force_zeros_for_empty_prompt=False), remove("text_encoder_2")), "text_encoder_2", "xl"),
@@ -273,15 +271,14 @@ LAYOUTS = [
     refused("pointer of Git LFS", lfs_pointer, "git lfs pull"),
     refused("config that is no JSON", lambda folder: (folder / "unet/config.json").write_text("{"), "cannot be read"),
     refused("config that is a list", lambda folder: (folder / "vae/config.json").write_text("[]"), "no JSON object"),
-    refused("weights of a smaller model", change_tensors("unet", lambda t: t.pop("conv_in.weight") and None), "1 lack"),
+    refused("weights of a smaller model", lose_a_tensor, "1 lack"),
     refused("weights of other shapes", unet(block_out_channels=[16, 16]), "UNet cannot be loaded"),
     refused("text encoder without weights", remove("text_encoder/model.safetensors"), "text_encoder has no weights"),
     refused("no self-attention",
             lambda folder: write_unet(folder, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
                                       mid_block_type="UNetMidBlock2D"), "no self-attention"),
     refused("steps it does not have", index(steps=20, t_max=10), "20 steps below timestep 10"),
-    refused("a folder of nothing", lambda folder: [remove(part)(folder) for part in ("unet", "model_index.json")] and None,
-            "no model in diffusers layout"),
+    refused("a folder of nothing", all_of(remove("unet"), remove("model_index.json")), "no model in diffusers layout"),
     refused("a single network", lambda folder: _only(folder, "unet"), "give the folder above"),
     refused("a ControlNet", lambda folder: _control_net(folder), "single ControlNetModel"),
 ]  # fmt: skip
