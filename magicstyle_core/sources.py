@@ -90,7 +90,7 @@ class FolderSource:
         )
         if lacking := sorted(report["missing_keys"]):  # the library would fill them with random numbers
             raise ModelError(
-                f"The {part}'s weights do not fit its config: {len(lacking)} are missing, as {lacking[0]}."
+                f"The {part}'s weights do not fit its config: {len(lacking)} tensors are missing, as {lacking[0]}."
             )
         return network
 

@@ -271,7 +271,7 @@ LAYOUTS = [
     refused("pointer of Git LFS", lfs_pointer, "git lfs pull"),
     refused("config that is no JSON", lambda folder: (folder / "unet/config.json").write_text("{"), "cannot be read"),
     refused("config that is a list", lambda folder: (folder / "vae/config.json").write_text("[]"), "no JSON object"),
-    refused("weights of a smaller model", lose_a_tensor, "1 lack"),
+    refused("weights of a smaller model", lose_a_tensor, "1 tensors are missing"),
     refused("weights of other shapes", unet(block_out_channels=[16, 16]), "UNet cannot be loaded"),
     refused("text encoder without weights", remove("text_encoder/model.safetensors"), "text_encoder has no weights"),
     refused("no self-attention",
