@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flat import FlatPlace
+
+from magicstyle_core import FusionSettings, InversionSettings
+from magicstyle_core.serving.desk import Desk
+from magicstyle_core.serving.jobs import Job
+from magicstyle_core.serving.visitors import Visitor, Visitors
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def place() -> FlatPlace:
+    return FlatPlace()
+
+
+@pytest.fixture
+def desk(place: FlatPlace, tmp_path: Path) -> Desk:
+    return Desk(place, Visitors(tmp_path / "files", forget=place.forget), tmp_path / "bundled")
+
+
+@pytest.fixture
+def visitor(desk: Desk) -> Visitor:
+    return desk.visitors.get("a tab")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> MakeJob:
+    def job(strength: float = 1.0, steps: int = 8, content: str = "photo.png", **settings: Any) -> Job:
+        for name in (content, "style.png"):
+            (tmp_path / name).write_bytes(name.encode())
+        fusion = FusionSettings(strength=strength, **settings)
+        styles = ((str(tmp_path / "style.png"), 1.0),)
+        return Job(str(tmp_path / content), styles, fusion, InversionSettings(steps=steps))
+
+    return job
