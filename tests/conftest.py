@@ -1,23 +1,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from tiny_models import write_tiny_sd
 
-from magicstyle_core import StyleEngine
+if TYPE_CHECKING:  # serving and the page are tested without torch, which takes seconds to load
+    from magicstyle_core.engine import StyleEngine
 
 
 @pytest.fixture(scope="session")
 def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_models import write_tiny_sd
+
     return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd1"), 1)
 
 
 @pytest.fixture(scope="session")
 def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_models import write_tiny_sd
+
     return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd2"), 2)
 
 
@@ -35,6 +40,8 @@ def _own_upload_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def engine() -> StyleEngine:
     """One mini model for the whole run; tests keep apart by session name."""
+    from magicstyle_core.engine import StyleEngine
+
     return StyleEngine.load("mini", device="cpu", dtype="fp32")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +24,7 @@ from magicstyle_core.settings import DRAFT_STEPS, PRESETS, apply_preset
 SHARED = "shared"  # the engine's session of the bundled pictures, which every visitor may read
 QUICK_SECONDS = 1.0  # a draft below it always ends: people wait that long without losing their thought (Nielsen 1993)
 SCRUB = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # strengths of the drafts between which the page cross-fades
+REST_SECONDS = 0.15  # in a drag the next move comes within 0.1 s over a usual network
 KEPT_PICTURES = 16  # opened pictures per visitor: three styles and a photograph, at two sizes, twice
 GONE = "Your pictures were forgotten while they were worked on; send them again."
 
@@ -99,11 +101,11 @@ class Desk:
 
     def _line(self, visitor: Visitor) -> Generator[None, None, None]:
         """Works on the visitor's wishes until there is no newer one."""
-        was_cut = False
+        was_cut = is_drag = False
         while (taken := self._take(visitor)) is not None:
             wish, ticket = taken
             try:
-                was_cut = yield from self._serve(visitor, wish, ticket, may_cut=not was_cut)
+                was_cut = yield from self._serve(visitor, wish, ticket, may_cut=not was_cut, is_drag=is_drag)
             except MagicStyleError as error:
                 self._tell(visitor, ticket, record=visitor.board.complete, message=("error", {"text": str(error)}))
             except Exception as error:
@@ -111,6 +113,7 @@ class Desk:
                 message = ("unexpected", {"kind": type(error).__name__})
                 self._tell(visitor, ticket, record=visitor.board.complete, message=message)
             self._tell(visitor, ticket, progress=None)
+            is_drag = visitor.ticket != ticket
 
     def _take(self, visitor: Visitor) -> tuple[Wish, int] | None:
         with visitor.lock:
@@ -122,12 +125,16 @@ class Desk:
             return visitor.wish, visitor.ticket
 
     def _tell(self, visitor: Visitor, ticket: int, **changes: object) -> None:
-        """Shows something, unless Stop was pressed since."""
+        """Shows something, unless Stop was pressed since, or a newer wish is already fulfilled."""
         with visitor.lock:
-            if visitor.stopped < ticket:
+            board = visitor.board
+            is_fulfilled = visitor.ticket != ticket and board.record is not None and not board.is_behind
+            if visitor.stopped < ticket and not is_fulfilled:
                 visitor.show(**changes)
 
-    def _serve(self, visitor: Visitor, wish: Wish, ticket: int, may_cut: bool) -> Generator[None, None, bool]:
+    def _serve(
+        self, visitor: Visitor, wish: Wish, ticket: int, *, may_cut: bool, is_drag: bool
+    ) -> Generator[None, None, bool]:
         """Works on one wish. Returns whether its draft was cut by a newer one."""
         job = wish.job
         task = self._task(visitor, job, render=wish.render, draft=True)
@@ -149,6 +156,8 @@ class Desk:
                         if record.is_draft:
                             visitor.file_draft(record)
                             self._tell(visitor, ticket, record=record)
+                            if is_drag and not self.turns.is_waited_for:
+                                self._rest(visitor, ticket)
                         else:
                             visitor.file(record)
                             message = ("done", {"seconds": record.seconds, "calls": record.calls})
@@ -162,6 +171,12 @@ class Desk:
         if not wish.render:
             self._tell(visitor, ticket, message=("ready" if job.is_complete else "read", {}))
         return False
+
+    def _rest(self, visitor: Visitor, ticket: int) -> None:
+        """Within a drag the full picture waits whether another move comes, which would throw its first calls away."""
+        until = time.monotonic() + REST_SECONDS
+        while visitor.ticket == ticket and time.monotonic() < until:
+            time.sleep(REST_SECONDS / 15)
 
     def _cuts(self, visitor: Visitor, job: Job, answer: Answer, missing: int, may_cut: bool) -> bool | None:
         """Whether superseded work ends here: None = no, True = within a draft, False = elsewhere."""

@@ -94,10 +94,10 @@ class Turns:
         return run
 
     @property
-    def is_busy(self) -> bool:
-        """Whether anybody but idle work is in the line or at work."""
+    def is_waited_for(self) -> bool:
+        """Whether anybody but idle work is in the line."""
         with self._lock:
-            return bool(self._line) or any(not run.idle for run in self._working)
+            return bool(self._line)
 
     def place(self, run: Run[Any]) -> Waiting | None:
         """Where this run stands, or None while it is at work or nobody is before it."""

@@ -72,6 +72,8 @@ class Visitor:
     ticket: int = 0  # counts wishes and Stops: work for an older one is superseded
     stopped: int = 0  # the ticket of the last Stop
     is_taken: bool = True  # the newest wish is being worked on, or was
+    outline: tuple[Image.Image, str] | None = None  # a mask, and the file of the photograph with its edge
+    canvas: str = ""  # the photograph that lies under the brush
     is_pressed: bool = False  # Stylize was clicked before both pictures were there
     is_private: bool = False  # settings stay out of its PNGs
     is_open: bool = True

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, get_args
 
 import gradio as gr
 from gradio import FileData
@@ -17,7 +17,7 @@ from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import sheet
 from magicstyle_core.images import Picture
 from magicstyle_core.metadata import read_png
-from magicstyle_core.regions import face_mask
+from magicstyle_core.regions import face_mask, fit_mask, open_mask
 from magicstyle_core.serving.desk import GONE, Desk
 from magicstyle_core.serving.jobs import Job, Record, Region, Step
 from magicstyle_core.serving.turns import Run
@@ -240,18 +240,17 @@ class Api:
         paths = [self._file(visitor, style, "style") for style in styles]
         return Job(self._file(visitor, content, "content"), tuple(zip(paths, numbers, strict=True)), fusion, inversion)
 
-    def _placed(self, visitor: Visitor, job: Job, region: str, mask: Any) -> Job:
+    def _placed(self, visitor: Visitor, job: Job, region: Region, mask: Any) -> Job:
         """The job with its mask."""
-        if region not in ("everywhere", "face", "background", "mask"):
-            raise SettingsError(f"region got {region!r}, expected 'everywhere', 'face', 'background' or 'mask'.")
+        if region not in get_args(Region):
+            raise SettingsError(f"region got {region!r}, expected one of {', '.join(get_args(Region))}.")
         if (region == "mask") != (mask is not None):
             raise SettingsError("A mask and region='mask' belong together; give both or neither.")
         if region == "everywhere":
             return job
         picture: Picture = self.desk.picture(visitor, job.content, job.inversion.size)
         if mask is not None:
-            file = self._file(visitor, mask, "mask")
-            white = self.desk.place.open(file, job.inversion.size).image.convert("L").resize(picture.image.size)
+            white = fit_mask(open_mask(self._file(visitor, mask, "mask")), picture.image.size)
         else:
             found = face_mask(picture.image)
             if found is None:
@@ -263,12 +262,14 @@ class Api:
 def connect_api(desk: Desk) -> None:
     """Makes the endpoints, in the current Blocks context."""
     api = Api(desk)
-    for fn, returns in (
-        (api.invert, InvertFacts), (api.stylize, tuple[FileData, StylizeFacts]), (api.grid, tuple[FileData, GridFacts]),
-    ):  # fmt: skip
-        gr.api(_typed(fn, returns), api_name=fn.__name__, concurrency_limit=None)
-    for fn, returns in ((api.restore, RestoredFacts), (api.forget, Freed), (api.stats, Stats)):
-        gr.api(_typed(fn, returns), api_name=fn.__name__, queue=False)
+    for work, returns in (
+        (api.invert, InvertFacts),
+        (api.stylize, tuple[FileData, StylizeFacts]),
+        (api.grid, tuple[FileData, GridFacts]),
+    ):
+        gr.api(_typed(work, returns), api_name=work.__name__, concurrency_limit=None)
+    for answer, facts in ((api.restore, RestoredFacts), (api.forget, Freed), (api.stats, Stats)):
+        gr.api(_typed(answer, facts), api_name=answer.__name__, queue=False)
 
 
 def _typed(fn: Callable[..., Any], returns: Any) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from magicstyle_core.serving.places import Place
 from magicstyle_core.settings import TABLE, FusionSettings, Group, InversionSettings, Setting, apply_preset, table
 from magicstyle_core.ui.diagram import diagram
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, note, unchecked
+from magicstyle_core.ui.visit import AT_ONCE, Data, Number, Radio, Slider, Updates, Visit, alert, note
 
 EMPTY = ("render_steps", "seed")  # controls that may be empty; the model's own numbers stand in steps and size
 
@@ -45,7 +45,7 @@ class Controls:
         values = self._values(self.defaults)
         for setting in table():
             if setting.group == group:
-                self.by_name[setting.name] = unchecked(self._control(setting, values[setting.name]))
+                self.by_name[setting.name] = self._control(setting, values[setting.name])
 
     @property
     def inputs(self) -> list[Component]:
@@ -86,6 +86,11 @@ class Controls:
         names = set(values) if inversion is not None else set(FusionSettings.model_fields)
         updates: Updates = {control: values[name] for name, control in self.by_name.items() if name in names}
         return {**updates, **self._shown_layers(values["layers"])}
+
+    def changed(self, job: Job) -> dict[str, Any]:
+        """The settings of a job that are not as the page begins with, by name."""
+        begun, now = self._values(self.defaults), self._values(job.settings, job.inversion)
+        return {name: value for name, value in now.items() if value != begun[name]}
 
     def job_updates(self, job: Job) -> Updates:
         return self.updates(job.settings, job.inversion)
@@ -159,13 +164,13 @@ class Controls:
             "elem_id": f"slider-{setting.name}",
         }  # fmt: skip
         if setting.kind == "choice":
-            return gr.Radio(list(setting.choices), value=value, **what)
+            return Radio(list(setting.choices), value=value, **what)
         if setting.kind == "layers":
             layers = self.place.facts.layers
             return gr.CheckboxGroup([(layer.label, layer.name) for layer in layers], value=value, **what)
         if setting.name in EMPTY:
-            return gr.Number(value, precision=0, **what)
-        return gr.Slider(setting.low, setting.high, value, step=setting.step, **what)
+            return Number(value, precision=0, **what)
+        return Slider(setting.low, setting.high, value, step=setting.step, **what)
 
 
 def _usable(setting: Setting, given: Any, default: Any) -> tuple[Any, str]:

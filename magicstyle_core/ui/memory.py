@@ -41,6 +41,6 @@ class Memory:
         )
         minutes = round(self.desk.visitors.grace_seconds / 60)
         return {
-            self.table: f'<table class="ms-memory"><caption>{visit.html("memory")}</caption><tbody>{cells}</tbody></table>'
-            + note(visit.say("memory_note", minutes=minutes))
+            self.table: f'<table class="ms-memory"><caption>{visit.html("memory")}</caption>'
+            f"<tbody>{cells}</tbody></table>" + note(visit.say("memory_note", minutes=minutes))
         }

@@ -1,10 +1,11 @@
 """The page: the panels in their places, and the way of a wish.
 
-Whatever is moved, dropped or clicked, the page then says what it shows now (`wish`, not queued), and the desk knows what to
-do about it. `follow` brings the visitor's board to the page for as long as there is something to see; there is one at a time.
+Whatever is moved, dropped or clicked, the page then says what it shows now (`wish`, not queued), and the desk knows
+what to do about it. `follow` brings the visitor's board to the page for as long as there is something to see; there is
+one at a time.
 
-An event has at most one listener with `always_last`: when one of two had to wait, Gradio 6.31 fires the whole event again
-after it, both wait for each other, and they go on for ever. More work is chained with `then`.
+An event has at most one listener with `always_last`: when one of two had to wait, Gradio 6.31 fires the whole event
+again after it, both wait for each other, and they go on for ever. More work is chained with `then`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from magicstyle_core.errors import MagicStyleError
+from magicstyle_core.errors import ImageError, MagicStyleError
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job, Record
 from magicstyle_core.ui.controls import Controls
@@ -28,9 +29,9 @@ from magicstyle_core.ui.pictures import Pictures
 from magicstyle_core.ui.presets import Presets
 from magicstyle_core.ui.regions import Regions
 from magicstyle_core.ui.result import Result
-from magicstyle_core.ui.share import Share, differences, from_query, split
+from magicstyle_core.ui.share import Share, from_query, split
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, note
+from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, note
 
 POLL_SECONDS = 0.03  # between two looks at the board: a screen shows no more than that
 DEAD_SECONDS = 1.0  # a follower that has not looked for so long has lost its page
@@ -89,7 +90,7 @@ class Page:
         with gr.Tab(label("tab_settings"), id="settings"):
             self.share = Share(self.desk)
             self.history.private.render()
-            gr.Checkbox(True, label=label("keys"), elem_id="keys")
+            gr.Checkbox(True, label=label("keys"), elem_id="keys", interactive=True)
         with gr.Tab(label("tab_grid"), id="grid"):
             self.grid = GridPanel(self.desk)
         with gr.Tab(label("tab_compare"), id="compare-tab"):
@@ -108,18 +109,18 @@ class Page:
         """The job that the page shows, and what is to be said about it.
 
         Raises:
-            MagicStyleError: settings that do not go together.
+            MagicStyleError: settings that do not go together, or a picture that cannot be used.
         """
         values, updates = self.controls.values(data, visit)
         settings, inversion = self.controls.settings(values)
-        content, styles, said = self.pictures.read(data, visit, inversion.size)
+        content, styles = self.pictures.read(data, visit, inversion.size)
         region, mask = self.regions.read(data), None
         if content:
             picture = self.desk.picture(visit.visitor, content, inversion.size)
             mask = self.regions.mask(visit, region, picture, content)
             self._keep_original(visit, content, inversion.size)
-        job = Job(content, tuple(styles), settings, inversion, region, mask)
-        return job, {**updates, **said, **self.controls.cost_of(visit, job)}
+        place = region if mask is not None else "everywhere"
+        return Job(content, tuple(styles), settings, inversion, place, mask), updates
 
     def _keep_original(self, visit: Visit, content: str, size: int | None) -> None:
         """The photograph at the model's size, for looking at it in the place of the result."""
@@ -136,18 +137,22 @@ class Page:
 
     def _wish(self, data: Data, request: gr.Request, *, pressed: bool) -> Updates:
         visit = Visit(self.desk, request)
+        said = self.pictures.said(visit, data)
         try:
             job, updates = self.read(data, visit)
         except MagicStyleError as error:
             self.desk.refuse(visit.visitor, error)
-            return {self.controls.note: note(str(error))}
+            return {**said, self.controls.note: alert("" if isinstance(error, ImageError) else str(error))}
         self.desk.wish(visit.visitor, job, live=data[self.result.live], pressed=pressed)
+        changed = self.controls.changed(job)
         return {
+            **said,
             **updates,
-            **self.regions.shown(visit, job),
+            **self.controls.cost_of(visit, job),
+            **self.regions.shown(visit, job, self.regions.read(data)),
             **self.presets.updates(visit, visit.visitor.board, job.settings),
-            **self.share.updates(visit, job),
-            self.saved: differences(job),
+            **self.share.updates(visit, changed),
+            self.saved: changed,
         }
 
     @property
@@ -155,7 +160,7 @@ class Page:
         """What a wish is answered with."""
         return [
             *self.pictures.outputs, self.controls.note, self.controls.cost, *self.controls.inputs, self.presets.buttons,
-            self.regions.note, self.regions.brush, self.regions.file, self.share.ways, self.saved,
+            self.regions.note, self.regions.brush, self.share.ways, self.saved,
         ]  # fmt: skip
 
     # What the page shows.
@@ -168,7 +173,7 @@ class Page:
         if time.monotonic() - visitor.followed < DEAD_SECONDS:
             return
         seen: tuple[Any, ...] = ()
-        history: list[Record] | None = None
+        history: list[Record | None] | None = None
         while True:
             visitor.followed = time.monotonic()
             board, version = visitor.board, visitor.version
@@ -199,20 +204,12 @@ class Page:
             **self.pictures.updates(job),
             **self.controls.job_updates(job),
             **self.regions.updates(visit, job),
-            **self._canvas(visit, job),
         }
-
-    def _canvas(self, visit: Visit, job: Job) -> Updates:
-        if not job.content:
-            return {}
-        picture = self.desk.picture(visit.visitor, job.content, job.inversion.size)
-        return {self.regions.brush: self.regions.canvas(visit, picture, job.content)}
 
     @property
     def job_outputs(self) -> list[Component]:
         return [
             *self.pictures.inputs, *self.controls.outputs, self.regions.region, self.regions.note, self.regions.brush,
-            self.regions.file,
         ]  # fmt: skip
 
     # Coming and going.
@@ -229,19 +226,15 @@ class Page:
             visitor.show(message=("restored", {}))
             return {**updates, **self.job_updates(visit, wished), **self.history.updates(visit)}
         try:
-            settings = from_query(query or "") or (split(saved) if saved else None)
+            defaults = self.controls.defaults
+            settings = from_query(query or "", defaults) or (split(saved, defaults) if saved else None)
             if settings is not None:
                 updates |= self.controls.updates(*settings)
-                updates[self.presets.buttons] = self.presets.updates(visit, visitor.board, settings[0])[
-                    self.presets.buttons
-                ]
         except MagicStyleError as error:
-            updates[self.controls.note] = note(str(error))
-        updates.setdefault(
-            self.presets.buttons,
-            self.presets.updates(visit, visitor.board, self.controls.defaults)[self.presets.buttons],
-        )
-        return updates
+            settings = None
+            updates[self.controls.note] = alert(str(error))
+        shown = settings[0] if settings is not None else self.controls.defaults
+        return {**updates, **self.presets.updates(visit, visitor.board, shown)}
 
     def forget(self, request: gr.Request) -> Updates:
         """Everything of the visitor is dropped, and the page is empty."""
@@ -278,7 +271,7 @@ class Page:
 
         plain = [control for name, control in controls.by_name.items() if name != "layers"]
         moved = [event for control in [*plain, *pictures.weights] for event in (control.input, control.change)]
-        moved += [box.change for box in pictures.boxes] + [regions.region.input, self.result.live.input]
+        moved += [box.change for box in pictures.boxes] + [regions.region.change, self.result.live.input]
         then_follow(gr.on(moved, **wish))
         then_follow(self.result.stylize.click(**{**wish, "fn": self.press}))
         for event in [*controls.connect(), *regions.connect(pictures.content)]:

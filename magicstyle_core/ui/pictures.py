@@ -11,7 +11,7 @@ from magicstyle_core.errors import ImageError
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, PICK, Data, Updates, Visit, alert, file_url
+from magicstyle_core.ui.visit import AT_ONCE, PICK, Data, Photograph, Slider, Updates, Visit, alert, file_url
 
 MAX_OWN = 4  # of the visitor's own styles on the wall: one row with the bundled ones
 
@@ -49,32 +49,37 @@ class Pictures:
     def outputs(self) -> list[gr.HTML]:
         return [*self.notes, self.wall]
 
-    def read(self, data: Data, visit: Visit, size: int | None) -> tuple[str, list[tuple[str, float]], Updates]:
-        """The photograph, the styles with weights, and what is wrong with each of them.
+    def read(self, data: Data, visit: Visit, size: int | None) -> tuple[str, list[tuple[str, float]]]:
+        """The photograph, "" while there is none, and the styles with their weights.
 
         Raises:
-            ImageError: one of the pictures cannot be used; every box says so first.
+            ImageError: one of the pictures cannot be used.
         """
+        for box in self.boxes:
+            if data[box]:
+                self.desk.picture(visit.visitor, data[box], size)
+        boxes = zip(self.styles, self.weights, strict=True)
+        return data[self.content] or "", [(data[box], data[weight] or 1.0) for box, weight in boxes if data[box]]
+
+    def said(self, visit: Visit, data: Data) -> Updates:
+        """What is wrong with each picture, and the wall with the visitor's own styles."""
         updates: Updates = {}
-        wrong: ImageError | None = None
         for box, beside in zip(self.boxes, self.notes, strict=True):
             updates[beside] = ""
             if data[box]:
                 try:
-                    self.desk.picture(visit.visitor, data[box], size)
+                    self.desk.picture(visit.visitor, data[box], None)
                 except ImageError as error:
-                    updates[beside], wrong = alert(str(error)), error
+                    updates[beside] = alert(str(error))
+                else:
+                    self._remember(visit, box, data[box])
+        return {**updates, self.wall: self.wall_of(visit)}
+
+    def _remember(self, visit: Visit, box: gr.Image, path: str) -> None:
         own = visit.visitor.styles
-        for box in self.styles:
-            path = data[box]
-            if path and self.desk.bundled not in Path(path).parents and path not in own:
-                own.insert(0, path)
-                del own[MAX_OWN:]
-        updates[self.wall] = self.wall_of(visit)
-        styles = [
-            (data[box], data[weight] or 1.0) for box, weight in zip(self.styles, self.weights, strict=True) if data[box]
-        ]
-        return ("" if wrong else data[self.content] or ""), ([] if wrong else styles), updates
+        if box is not self.content and self.desk.bundled not in Path(path).parents and path not in own:
+            own.insert(0, path)
+            del own[MAX_OWN:]
 
     def wall_of(self, visit: Visit) -> str:
         """Thumbnails of every style and photograph that a click uses."""
@@ -114,15 +119,10 @@ class Pictures:
         return visit.html("wall_item", name=Path(path).stem.replace("_", " ").capitalize())
 
     def _box(self, name: str, elem_id: str) -> gr.Image:
-        image = gr.Image(
+        return Photograph(
             label=label(name), type="filepath", image_mode=None, format="png",
             sources=["upload", "webcam", "clipboard"], height=190, elem_id=elem_id, buttons=[],
         )  # fmt: skip
-        # Gradio would open the file here, and could not say what is wrong with it; `open_picture` can.
-        image.preprocess = lambda payload: payload.path if payload else None
-        return image
 
     def _weight(self, number: int) -> gr.Slider:
-        return gr.Slider(
-            0.1, 3, 1, step=0.1, label=label("weight"), info=label("weight_hint"), elem_id=f"weight-{number}"
-        )
+        return Slider(0.1, 3, 1, step=0.1, label=label("weight"), info=label("weight_hint"), elem_id=f"weight-{number}")

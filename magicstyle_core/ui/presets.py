@@ -31,9 +31,8 @@ class Presets:
                 f'<button type="button" data-pick="{escape(name)}" aria-pressed="{str(name == chosen).lower()}">'
                 f"{image}<span>{visit.html(f'preset.{name}')}</span></button>"
             )
-        return {
-            self.buttons: f'<p class="ms-label">{visit.html("presets")}</p><div class="ms-presets">{"".join(buttons)}</div>'
-        }
+        title = f'<p class="ms-label">{visit.html("presets")}</p>'
+        return {self.buttons: f'{title}<div class="ms-presets">{"".join(buttons)}</div>'}
 
     def _preset_of(self, settings: FusionSettings) -> str | None:
         """The preset that these settings come from, however their layers are said."""

@@ -14,7 +14,6 @@ import gradio as gr
 from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.metadata import Recipe, read_png
 from magicstyle_core.serving.desk import Desk
-from magicstyle_core.serving.jobs import Job
 from magicstyle_core.settings import TABLE, FusionSettings, InversionSettings, apply_preset
 from magicstyle_core.ui.controls import Controls
 from magicstyle_core.ui.pictures import Pictures
@@ -34,9 +33,8 @@ class Share:
         self.note = gr.HTML(elem_id="settings-note")
         self.ways = gr.HTML(elem_id="share")
 
-    def updates(self, visit: Visit, job: Job) -> Updates:
-        """Link, JSON and command of these settings. No picture is in them."""
-        changed = differences(job)
+    def updates(self, visit: Visit, changed: Mapping[str, Any]) -> Updates:
+        """Link, JSON and command of the settings that are not as they come. No picture is in them."""
         values = {name: _text(value) for name, value in changed.items()}
         words = {
             name: text.replace("+", " ") if name == "layers" else shlex.quote(text) for name, text in values.items()
@@ -90,27 +88,22 @@ class Share:
         return " ".join(said)
 
 
-def differences(job: Job) -> dict[str, Any]:
-    """The settings of a job that are not as they come, by name."""
-    values = {**job.settings.model_dump(), **job.inversion.model_dump()}
-    return {name: value for name, value in values.items() if value != TABLE[name].default}
-
-
-def from_query(query: str) -> tuple[FusionSettings, InversionSettings] | None:
+def from_query(query: str, defaults: FusionSettings) -> tuple[FusionSettings, InversionSettings] | None:
     """The settings of a link such as `?preset=Bold&strength=0.8`, or None when it has none. Raises SettingsError."""
     values = dict(parse_qsl(query.removeprefix("?")))
     known = {name: TABLE[name].parse(text) for name, text in values.items() if name in TABLE}
     if not known and "preset" not in values:
         return None
-    settings = apply_preset(values["preset"], FusionSettings()) if "preset" in values else FusionSettings()
-    return split({**settings.model_dump(), **known})
+    return split(known, apply_preset(values["preset"], defaults) if "preset" in values else defaults)
 
 
-def split(values: Mapping[str, Any]) -> tuple[FusionSettings, InversionSettings]:
-    """Settings of both kinds from plain values by name; others are not for them. Raises SettingsError."""
-    kinds = (FusionSettings, InversionSettings)
-    fusion, inversion = ({name: value for name, value in values.items() if name in kind.model_fields} for kind in kinds)
-    return FusionSettings.from_dict(fusion), InversionSettings.from_dict(inversion)
+def split(values: Mapping[str, Any], defaults: FusionSettings) -> tuple[FusionSettings, InversionSettings]:
+    """Settings of both kinds from those that are not as they come, by name. Raises SettingsError."""
+    fusion, inversion = (
+        {name: value for name, value in values.items() if name in kind.model_fields}
+        for kind in (FusionSettings, InversionSettings)
+    )
+    return defaults.replace(**fusion), InversionSettings.from_dict(inversion)
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Every word of the page in every language: what components carry, and sentences with numbers in them.
 
-Another language is one more column: a dictionary with the keys of ENGLISH. Settings and presets have their English words
-in the settings table.
+Another language is one more dictionary with the keys of ENGLISH. Settings and presets have their English words in the
+settings table.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ ENGLISH = {
     "done": "Done in {seconds}: {calls} model calls.",
     "again": "Picture {number} was made with these settings.",
     "stopped": "Stopped. Picture {number} is back.", "stopped_empty": "Stopped.",
-    "error": "{text}", "unexpected": "Something went wrong on the server ({kind}); change a setting or press Stylize again.",
+    "error": "{text}",
+    "unexpected": "Something went wrong on the server ({kind}); change a setting or press Stylize again.",
     "forgotten": "Forgotten: pictures, results and {bytes} of stored features.",
     "restored": "Welcome back: your pictures are still here.",
     "waiting": "Number {place} in the line, about {seconds}.",

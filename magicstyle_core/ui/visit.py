@@ -16,8 +16,8 @@ from magicstyle_core.ui import texts
 Data = dict[Component, Any]
 Updates = dict[Component, Any]
 
-# Not queued, so that it answers while the model works. An error raised here would reach nobody (Gradio 6.31 shows no toast
-# without a queue), so every such handler puts its sentence into a component.
+# Not queued, so that it answers while the model works. An error raised here would reach nobody (Gradio 6.31 shows no
+# toast without a queue), so every such handler puts its sentence into a component.
 AT_ONCE: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
 # A click on any element with data-pick inside of an HTML component becomes a click event that carries its value.
@@ -58,7 +58,41 @@ def alert(text: str) -> str:
     return f'<p class="ms-alert" role="alert">{escape(text)}</p>' if text else ""
 
 
-def unchecked(component: Component) -> Component:
-    """Takes what the browser sends as it is: Gradio's own checks come before our code, and say nothing on the page."""
-    component.preprocess = lambda payload: payload
-    return component
+# Components that hand on what the browser sends as it is: Gradio's own checks come before our code, and what they raise
+# reaches nobody. They are classes, because Gradio makes a component anew for a session in which its properties change.
+
+
+class Slider(gr.Slider):
+    """A slider whose number may be anything, also nothing."""
+
+    is_template = True  # the browser draws it as its base class
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+
+class Number(gr.Number):
+    """A number that may be anything, also nothing."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+
+class Radio(gr.Radio):
+    """A choice that may be none of the choices."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+
+class Photograph(gr.Image):
+    """An image by its path; whether it is one, `open_picture` can say better."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload.path if payload else None

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flat import FlatPlace
+from PIL import Image
+from until import MakeJob
 
 from magicstyle_core import FusionSettings, InversionSettings
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.serving.visitors import Visitor, Visitors
-
-MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
@@ -33,8 +32,9 @@ def visitor(desk: Desk) -> Visitor:
 @pytest.fixture
 def job(tmp_path: Path) -> MakeJob:
     def job(strength: float = 1.0, steps: int = 8, content: str = "photo.png", **settings: Any) -> Job:
-        for name in (content, "style.png"):
-            (tmp_path / name).write_bytes(name.encode())
+        for name, colour in ((content, (0, 0, 0)), ("style.png", (150, 150, 150))):
+            if not (tmp_path / name).exists():
+                Image.new("RGB", (64, 64), colour).save(tmp_path / name)
         fusion = FusionSettings(strength=strength, **settings)
         styles = ((str(tmp_path / "style.png"), 1.0),)
         return Job(str(tmp_path / content), styles, fusion, InversionSettings(steps=steps))

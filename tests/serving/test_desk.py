@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import MakeJob
 from flat import FlatPlace
 from PIL import Image
-from until import rest, until
+from until import MakeJob, rest, until
 
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.metadata import read_png
@@ -66,6 +65,19 @@ def test_moving_a_slider_and_back_ends_at_the_picture_that_was_there(
     assert not visitor.board.is_behind
     assert visitor.board.progress is None
     assert len(visitor.history) == 1
+
+
+def test_a_picture_that_is_done_too_late_goes_to_the_history_and_not_over_a_newer_one(
+    desk: Desk, visitor: Visitor, place: FlatPlace, job: MakeJob
+) -> None:
+    record = first_picture(desk, visitor, job)
+    place.seconds_per_call = 0.1
+    desk.wish(visitor, job(0.4), live=True)
+    until(lambda: isinstance(visitor.board.progress, Step) and visitor.board.progress.step == STEPS - 1)
+    desk.wish(visitor, job(1.0), live=True)  # during the last call
+    rest(visitor)
+    assert visitor.board.record == record
+    assert not visitor.board.is_behind
 
 
 def test_a_drag_shows_a_picture_for_every_five_calls(
@@ -217,12 +229,12 @@ def test_an_error_is_a_sentence_and_the_last_picture_stays(
 ) -> None:
     record = first_picture(desk, visitor, job)
     broken = job(content="broken.png")
-    (tmp_path / "broken.png").write_bytes(b"")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
     desk.wish(visitor, broken, live=True)
     rest(visitor)
     key, values = visitor.board.message
     assert key == "error"
-    assert values["text"].startswith("The file 'broken.png' is empty")
+    assert values["text"].startswith("The file 'broken.png' is text, not a picture")
     assert visitor.board.record == record
     desk.wish(visitor, job(0.3), live=True)
     rest(visitor)

@@ -97,11 +97,11 @@ def test_idle_work_waits_for_everybody_and_gives_way_at_every_step() -> None:
     idle = turns.submit(counting("idle", 4, order, gate), idle=True)
     until(lambda: not turns._idle)  # at its first step
     wish = turns.submit(counting("wish", 6, order, gate))
-    assert turns.is_busy
+    assert turns.is_waited_for
     gate.set()
     until(lambda: idle.is_over and wish.is_over)
     assert order == ["idle", *["wish"] * 6, *["idle"] * 3]
-    assert not turns.is_busy
+    assert not turns.is_waited_for
 
 
 def test_a_cancelled_run_that_never_began_takes_no_step() -> None:

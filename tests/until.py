@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from magicstyle_core.serving.jobs import Job
 from magicstyle_core.serving.visitors import Visitor
+
+MakeJob = Callable[..., Job]
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:

@@ -1,4 +1,4 @@
-"""A place without a model: it paints flat pictures, as bright as the strength, one step at a time, and counts."""
+"""A place without a model: it fades the photograph into the style's mean colour, one step at a time, and counts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from magicstyle_core.errors import ImageError
-from magicstyle_core.images import Picture
+from magicstyle_core.images import Picture, open_picture
 from magicstyle_core.serving.jobs import Step
 from magicstyle_core.serving.places import Answer, Facts, Inverted, LayerFacts, Rendered, Task
 from magicstyle_core.settings import DRAFT_STEPS, InversionSettings
+
+NAMES = ("down.0", "up.0")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class FlatPlace:
     """Paints as a place does. `seconds_per_call` is slept; `calls` and `opened` are counted."""
 
     at_once = 1
-    facts = Facts("flat", 8, 64, "Painterly", (LayerFacts("up.0", "up 0", 0, "fine"),))
+    facts = Facts(
+        "flat", 8, 64, "Painterly",
+        (LayerFacts("down.0", "down 0", 1, "coarse"), LayerFacts("up.0", "up 0", 0, "fine")),
+    )  # fmt: skip
 
     def __init__(self, seconds_per_call: float = 0.0, idles: bool = False) -> None:
         self.seconds_per_call = seconds_per_call
@@ -41,14 +45,13 @@ class FlatPlace:
         self.stored: dict[tuple[str, str, int], Any] = {}
 
     def expand(self, layers: Sequence[str]) -> list[str]:
-        return ["up.0"] if layers else []
+        chosen = {"all": NAMES, "up.fine": NAMES[1:], "up.middle": ()}
+        names = [name for layer in layers for name in chosen.get(layer, (layer,))]
+        return [name for name in NAMES if name in names]
 
     def open(self, path: str | Path, size: int | None) -> Picture:
         self.opened += 1
-        data = Path(path).read_bytes()
-        if not data:
-            raise ImageError(f"The file {Path(path).name!r} is empty; choose another.")
-        return Picture(np.full((8, 8, 3), data[0], np.uint8), f"{data!r} {size}")
+        return open_picture(path, size or self.facts.size, 8)
 
     def known(self, picture: Picture, inversion: InversionSettings, *, session: str) -> Any:
         return self.stored.get((picture.digest, session, inversion.steps or 0))
@@ -63,7 +66,13 @@ class FlatPlace:
         return len(gone)
 
     def stats(self) -> dict[str, Any]:
-        return {"unet_calls": self.calls}
+        sessions: dict[str, int] = {}
+        for _, session, steps in self.stored:
+            sessions[session] = sessions.get(session, 0) + steps * 1000
+        return {
+            "model": "flat", "device": "cpu", "dtype": "none", "unet_calls": self.calls, "sessions": sessions,
+            "hits": 0, "misses": 0, "messages": [],
+        }  # fmt: skip
 
     def circumstances(self) -> dict[str, Any]:
         return {}
@@ -77,7 +86,7 @@ class FlatPlace:
         if task.rendering is None:
             return
         settings = task.rendering.settings
-        image = Image.new("RGB", (8, 8), (round(settings.strength * 100),) * 3)
+        image = _faded(task)
         full = settings.render_steps or steps
         if task.rendering.draft and full > DRAFT_STEPS:
             started = time.monotonic()
@@ -94,3 +103,15 @@ class FlatPlace:
             time.sleep(self.seconds_per_call)
             if step < total or phase in ("photograph", "style"):
                 yield Step(phase, step, total, self.seconds_per_call * (total - step))
+
+
+def _faded(task: Task) -> Image.Image:
+    """The photograph at strength 0, its style's mean colour at strength 1.5; a mask says where."""
+    assert task.rendering is not None  # or there is nothing to paint
+    content, style = (source.picture.pixels.astype(float) for source in task.sources[:2])
+    share = np.full(content.shape[:2], task.rendering.settings.strength / 1.5)
+    if task.rendering.mask is not None:
+        height, width = share.shape
+        share *= np.asarray(task.rendering.mask.convert("L").resize((width, height)), float) / 255
+    pixels = content + share[..., None] * (style.mean((0, 1)) - content)
+    return Image.fromarray(pixels.round().astype(np.uint8))
