@@ -11,12 +11,14 @@ from gradio.components import Component
 
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.serving.places import Place
-from magicstyle_core.settings import TABLE, FusionSettings, Group, InversionSettings, Setting, apply_preset, table
+from magicstyle_core.settings import KEPT, TABLE, FusionSettings, Group, InversionSettings, Setting, apply_preset, table
 from magicstyle_core.ui.diagram import diagram
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, Data, Number, Radio, Slider, Updates, Visit, alert, note
+from magicstyle_core.ui.visit import AT_ONCE, Data, Radio, Slider, Updates, Visit, alert, note
 
-EMPTY = ("render_steps", "seed")  # controls that may be empty; the model's own numbers stand in steps and size
+# Settings that may be empty; the model's own numbers stand in steps and size. They are boxes for text, because the
+# browser sends 0 for an empty number box, and 0 is a seed.
+EMPTY = ("render_steps", "seed")
 
 
 class Controls:
@@ -90,14 +92,15 @@ class Controls:
     def changed(self, job: Job) -> dict[str, Any]:
         """The settings of a job that are not as the page begins with, by name."""
         begun, now = self._values(self.defaults), self._values(job.settings, job.inversion)
-        return {name: value for name, value in now.items() if value != begun[name]}
+        given = {**now, **job.settings.model_dump(include=set(EMPTY))}
+        return {name: given[name] for name, value in now.items() if value != begun[name]}
 
     def job_updates(self, job: Job) -> Updates:
         return self.updates(job.settings, job.inversion)
 
     def preset(self, name: str, values: Mapping[str, Any]) -> Updates:
         """The controls at a preset's numbers, whatever was there."""
-        kept = {key: values[key] for key in ("render_steps", "seed", "outside")}
+        kept = {key: values[key] for key in KEPT}
         return self.updates(apply_preset(name, FusionSettings(**kept)))
 
     def compress(self, layers: list[str]) -> tuple[str, ...]:
@@ -142,8 +145,11 @@ class Controls:
         """The controls' values by name."""
         inversion = inversion or InversionSettings()
         facts = self.place.facts
+        values = settings.model_dump()
+        empty = {name: "" if values[name] is None else str(values[name]) for name in EMPTY}
         return {
-            **settings.model_dump(),
+            **values,
+            **empty,
             "layers": self.place.expand(settings.layers),
             "steps": inversion.steps or self.steps,
             "size": inversion.size or facts.size,
@@ -169,7 +175,7 @@ class Controls:
             layers = self.place.facts.layers
             return gr.CheckboxGroup([(layer.label, layer.name) for layer in layers], value=value, **what)
         if setting.name in EMPTY:
-            return Number(value, precision=0, **what)
+            return gr.Textbox(value, max_lines=1, **what)
         return Slider(setting.low, setting.high, value, step=setting.step, **what)
 
 

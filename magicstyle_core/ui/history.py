@@ -20,7 +20,7 @@ class History:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.strip = gr.HTML(elem_id="history", js_on_load=PICK)
-        self.zip = gr.DownloadButton(elem_id="history-zip-file", visible="hidden")
+        self.zip = gr.HTML(elem_id="zip")
         self.private = gr.Checkbox(
             False, label=label("private"), info=label("private_hint"), elem_id="private", render=False
         )
@@ -88,7 +88,7 @@ class History:
             with zipfile.ZipFile(path, "w") as archive:
                 for record in visit.visitor.history:
                     archive.write(record.path, record.path.name)
-            return {self.zip: gr.DownloadButton(value=str(path))}
+            return {self.zip: f'<a href="{file_url(path)}" download="{path.name}"></a>'}
 
         def compare(left: int | None, right: int | None, request: gr.Request) -> tuple[str, str] | None:
             visitor = Visit(self.desk, request).visitor
@@ -100,6 +100,5 @@ class History:
         gr.on([self.left.input, self.right.input], compare, [self.left, self.right], self.compare, **AT_ONCE)
 
 
-DOWNLOAD = """() => { const link = document.querySelector('#history-zip-file a[href]') ||
-  document.querySelector('a#history-zip-file[href]'); if (link && link.dataset.taken !== link.href) {
-  link.dataset.taken = link.href; link.click(); } }"""
+DOWNLOAD = """() => { const link = document.querySelector('#zip a');
+  if (link && link.dataset.taken !== link.href) { link.dataset.taken = link.href; link.click(); } }"""

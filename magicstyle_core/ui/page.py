@@ -220,21 +220,23 @@ class Page:
         visit = Visit(self.desk, request)
         updates: Updates = {self.token: visitor.token, **self.controls.greet(visit), **self.regions.greet(visit)}
         updates |= {**self.grid.greet(visit), self.pictures.wall: self.pictures.wall_of(visit)}
-        updates |= self.result.updates(visit, visitor.board)
-        wished = visitor.board.wanted
-        if wished is not None:
+        wished, settings = visitor.board.wanted, None
+        is_back = wished is not None and bool(wished.images)
+        if wished is not None and is_back:
             visitor.show(message=("restored", {}))
-            return {**updates, **self.job_updates(visit, wished), **self.history.updates(visit)}
+            updates |= {**self.job_updates(visit, wished), **self.history.updates(visit)}
         try:
             defaults = self.controls.defaults
-            settings = from_query(query or "", defaults) or (split(saved, defaults) if saved else None)
+            settings = from_query(query or "", defaults)
+            if settings is None and saved and not is_back:
+                settings = split(saved, defaults)
             if settings is not None:
                 updates |= self.controls.updates(*settings)
         except MagicStyleError as error:
-            settings = None
             updates[self.controls.note] = alert(str(error))
-        shown = settings[0] if settings is not None else self.controls.defaults
-        return {**updates, **self.presets.updates(visit, visitor.board, shown)}
+        shown = settings[0] if settings else wished.settings if wished else self.controls.defaults
+        updates |= self.presets.updates(visit, visitor.board, shown)
+        return {**updates, **self.result.updates(visit, visitor.board)}
 
     def forget(self, request: gr.Request) -> Updates:
         """Everything of the visitor is dropped, and the page is empty."""
@@ -310,7 +312,8 @@ class Page:
         def restore(path: str | None, content: str | None, request: gr.Request) -> Updates:
             if not path:
                 return {self.share.note: ""}
-            return self.share.restore(Visit(desk, request), path, content, (self.pictures, controls, self.regions))
+            panels = self.pictures, controls, self.regions
+            return {**self.share.restore(Visit(desk, request), path, content, panels), self.share.file: None}
 
         def pick_cell(event: gr.SelectData, request: gr.Request) -> Updates:
             visit = Visit(desk, request)
@@ -332,7 +335,8 @@ class Page:
         then_follow(history.private.input(set_private, history.private, None, **AT_ONCE))
         restored = self.share.file.upload(
             restore, [self.share.file, self.pictures.content],
-            [self.share.note, self.regions.region, *self.pictures.weights, *controls.outputs], **AT_ONCE,
+            [self.share.note, self.share.file, self.regions.region, *self.pictures.weights, *controls.outputs],
+            **AT_ONCE,
         )  # fmt: skip
         then_follow(restored.then(**{**wish, "fn": self.press}))
         self.grid.connect(self.read, list(self.inputs))

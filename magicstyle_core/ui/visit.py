@@ -71,15 +71,6 @@ class Slider(gr.Slider):
         return payload
 
 
-class Number(gr.Number):
-    """A number that may be anything, also nothing."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
-
-
 class Radio(gr.Radio):
     """A choice that may be none of the choices."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import open_page
+from browsing import WAIT, open_page
 from flat import FlatPlace
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -18,7 +18,6 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-WAIT = 12_000  # milliseconds; a busy machine is slow, a fault would wait for ever
 SERIOUS = ("error", "assert")
 
 # Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.

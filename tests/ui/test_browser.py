@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import open_page
+from browsing import WAIT, open_page
 from flat import FlatPlace
 from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, expect
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 
 STEPS = 8
 DRAFT = 4
+EMPTY = ("seed", "render_steps")  # boxes that may be empty
 
 
 @pytest.fixture
@@ -289,11 +290,11 @@ def test_a_history_click_brings_region_and_mask_back(stylized: Page, tmp_path: P
 
 def test_a_png_brings_everything_back_and_renders(stylized: Page, style: Path, tmp_path: Path) -> None:
     tab(stylized, "Advanced")
-    seed = stylized.locator("#slider-seed input")
+    seed, render_steps = (stylized.locator(f"#slider-{name} textarea, #slider-{name} input") for name in EMPTY)
     seed.fill("0")
     seed.press("Tab")
-    number(stylized, "render_steps").fill("6")
-    number(stylized, "render_steps").press("Tab")
+    render_steps.fill("6")
+    render_steps.press("Tab")
     tab(stylized, "Look")
     number(stylized, "strength").fill("0.5")
     number(stylized, "strength").press("Tab")
@@ -381,16 +382,16 @@ def test_three_seconds_offline_lose_nothing(context: BrowserContext, url: str, p
 def test_who_waits_reads_the_place_and_gets_a_draft_before_a_long_job_ends(
     stylized: Page, url: str, photograph: Path, style: Path, place: FlatPlace
 ) -> None:
-    place.seconds_per_call = 0.1
+    other = open_page(stylized.context, url)  # before: settings are kept for the next tab
+    place.seconds_per_call = 0.4
     tab(stylized, "Advanced")
     number(stylized, "steps").fill("150")
     number(stylized, "steps").press("Tab")
     expect(stylized.locator("#status")).to_contain_text("of 150")
-    other = open_page(stylized.context, url)
     upload(other, "content", photograph)
     upload(other, "style-1", style)
     expect(other.locator("#status")).to_contain_text("Number 1 in the line")
-    expect_caption(other, "Draft")
+    expect(caption(other)).to_contain_text("Draft", timeout=3 * WAIT)
     expect(stylized.locator("#status")).to_contain_text("of 150")
     for each in (stylized, other):
         each.get_by_role("button", name="Stop", exact=True).click()
