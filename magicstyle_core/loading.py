@@ -14,6 +14,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
 from torch import Tensor
 
+from magicstyle_core import ASSETS
 from magicstyle_core.errors import ModelError
 from magicstyle_core.families import check, find_defaults
 from magicstyle_core.hub import find, first_sentence
@@ -23,7 +24,6 @@ from magicstyle_core.model import Model, Prompt, pixels_per_latent
 from magicstyle_core.prompts import load_prompt
 from magicstyle_core.sources import FileSource, FolderSource, Source
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 NAMES = {"mini": str(ASSETS / "mini"), "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # as torch and Linux call them; ARM's were not measured
