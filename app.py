@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 import gradio as gr
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from magicstyle_core import FusionSettings, MagicStyleError, StyleEngine
+from magicstyle_core import ASSETS, FusionSettings, MagicStyleError, StyleEngine
 from magicstyle_core.settings import apply_preset
 from magicstyle_core.ui.api import connect_api
 from magicstyle_core.ui.examples import FOLDER, load_examples
@@ -23,7 +22,6 @@ from magicstyle_core.ui.shelf import Shelf
 from magicstyle_core.ui.theme import theme
 from magicstyle_core.ui.wiring import connect
 
-ASSETS = Path(__file__).resolve().parent / "assets"
 # `app_kwargs` of Gradio's `launch` and `mount_gradio_app`: /healthz answers from the first request on.
 APP_KWARGS = {"routes": [Route("/healthz", lambda request: JSONResponse({"status": "ok"}))]}
 CLEAN_UP_SECONDS = 3600  # how often, and from which age on, files of past sessions are deleted

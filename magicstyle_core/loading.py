@@ -1,31 +1,34 @@
-"""From a name to a model: the embedded one, a diffusers folder or a hub id."""
+"""From a name to a model that was seen to run: the embedded one, a folder, a single file, or one on the hub."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import diffusers
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
+from magicstyle_core import ASSETS
 from magicstyle_core.errors import ModelError
+from magicstyle_core.families import check, find_defaults
+from magicstyle_core.hub import find, first_sentence
+from magicstyle_core.lora import Lora
 from magicstyle_core.method import Attend, sdpa
-from magicstyle_core.model import Defaults, Model, Prompt, pixels_per_latent
+from magicstyle_core.model import Model, Prompt, pixels_per_latent
+from magicstyle_core.prompts import load_prompt
+from magicstyle_core.sources import FileSource, FolderSource, Source
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 NAMES = {"mini": str(ASSETS / "mini"), "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-NULL_PROMPT_FILE = "null_prompt.safetensors"
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # as torch and Linux call them; ARM's were not measured
 BF16_WIDTH = 640  # channels of the widest layers; measured: at 1280 (SD 1.5) bf16 is twice as fast, at 192 (mini) not
+BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError, UnpicklingError)
 
 
 def load(
@@ -35,54 +38,125 @@ def load(
     dtype: str = "auto",
     attention: str = "sdpa",
     preview_vae: str | None = None,
+    revision: str | None = None,
+    variant: str | None = None,
+    lora: str | None = None,
+    prompt: str = "",
 ) -> Model:
-    """Loads "mini", "sd15", a diffusers folder or a hub id.
+    """Loads "mini", "sd15", a diffusers folder, a .safetensors file, a hub id, or a file on the hub (OWNER/NAME/FILE).
 
     Args:
         device: auto, cpu, cuda or mps.
         dtype: auto, fp32, bf16 or fp16.
         attention: sdpa, or xformers; where that does not run, a message says so and sdpa is used.
         preview_vae: folder or hub id of an AutoencoderTiny that decodes previews.
+        revision: branch, tag or commit on the hub.
+        variant: of the weights, as "fp16" in diffusion_pytorch_model.fp16.safetensors; None = what there is, on CUDA
+            fp16 first.
+        lora: a LoRA's .safetensors file, here or on the hub, added to UNet and text encoder.
+        prompt: the text for the embedding; the method is made for the empty one.
 
     Raises:
-        ModelError: not found, not cached and no network, or not a model of this layout.
+        ModelError: it cannot be found, fetched or used, in one sentence.
     """
-    folder = _find(NAMES.get(name, name))
     where = choose_device(device)
+    half = where.type == "cuda" and dtype in ("auto", "fp16")
+    path = find(NAMES.get(name, name), revision=revision, variant=variant, half=half, prompt=prompt)
+    lora_file = None if lora is None else find(lora, revision=None, variant=None, half=False, prompt="")
+    small_vae = None if preview_vae is None else _load_preview_vae(preview_vae)
     try:
-        widths = UNet2DConditionModel.load_config(folder, subfolder="unet")["block_out_channels"]
-        kind = choose_dtype(dtype, where, max(widths))
-        vae_class = getattr(diffusers, json.loads((folder / "vae/config.json").read_text())["_class_name"])
-        unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=kind)
-        vae = vae_class.from_pretrained(folder, subfolder="vae", torch_dtype=kind)
-        config = DDIMScheduler.load_config(folder, subfolder="scheduler")
-        scheduler = DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False)
-        prompt = Prompt(_null_prompt(folder))
-    except (OSError, KeyError, AttributeError, ValueError) as error:
-        raise ModelError(
-            f"{name} is not a Stable Diffusion 1.x or 2.x model in diffusers layout ({error}). "
-            "Expected the folders unet, vae, scheduler, and tokenizer with text_encoder."
-        ) from error
-    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-        raise ModelError(
-            f"The scheduler of {name} predicts {scheduler.config.prediction_type!r}; "
-            "models that predict 'epsilon' or 'v_prediction' are supported."
-        )
-    index = folder / "model_index.json"
-    wishes: dict[str, Any] = json.loads(index.read_text()) if index.is_file() else {}
-    defaults = Defaults(
-        size=unet.config.sample_size * pixels_per_latent(vae),
-        steps=wishes.get("steps", 20),
-        t_max=wishes.get("t_max", scheduler.config.num_train_timesteps),
-        preset=wishes.get("preset", "StyleID's attention"),
-        margin=wishes.get("margin", 0),
+        source = FileSource(path) if path.is_file() else FolderSource(path, variant, half)
+        model = _assemble(name, source, where, dtype, attention, small_vae, lora_file, prompt)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+    given = {"revision": revision, "variant": variant, "lora": lora, "prompt": prompt}
+    model.options = {option: value for option, value in given.items() if value}
+    return model
+
+
+def _assemble(
+    name: str,
+    source: Source,
+    device: torch.device,
+    dtype: str,
+    attention: str,
+    preview_vae: AutoencoderTiny | None,
+    lora_file: Path | None,
+    prompt: str,
+) -> Model:
+    configs = source.configs(prompt)
+    check(configs)
+    kind = choose_dtype(dtype, device, max(configs.unet.get("block_out_channels", [0])))
+    attend, message = _choose_attention(attention, device, kind)
+    vae_class = getattr(diffusers, configs.vae.get("_class_name", "AutoencoderKL"), None)
+    if vae_class is None:
+        raise ModelError(f"This model's VAE is a {configs.vae['_class_name']}, which diffusers does not have.")
+    # The VAE of Stable Diffusion XL overflows fp16; its config says so.
+    vae_kind = torch.float32 if kind == torch.float16 and configs.is_xl and configs.vae.get("force_upcast") else kind
+    unet = _read("UNet", lambda: source.network(UNet2DConditionModel, "unet", kind))
+    vae = _read("VAE", lambda: source.network(vae_class, "vae", vae_kind))
+    scheduler = _read(
+        "scheduler",
+        lambda: DDIMScheduler.from_config(configs.scheduler, clip_sample=False, set_alpha_to_one=False),
     )
-    attend, message = _choose_attention(attention, where, kind)
-    small_vae = _load_preview_vae(preview_vae, kind)
-    model = Model(name, unet, vae, scheduler, prompt, defaults, device=where, preview_vae=small_vae, attend=attend)
+    lora = None if lora_file is None else Lora(lora_file, unet.config, configs.is_xl)
+    if lora is not None:
+        lora.add_to_unet(unet)
+
+    def load_encoder(part: str) -> Any:
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+        encoder = source.text_encoder(CLIPTextModelWithProjection if part == "text_encoder_2" else CLIPTextModel, part)
+        if lora is not None:
+            lora.add_to_text_encoder(encoder, part)
+        return encoder
+
+    def identity() -> str:
+        return source.text_identity(configs) + (lora.digest() if lora else "")
+
+    embedded: Prompt = _read(
+        "text encoder", lambda: load_prompt(source.folder, configs, prompt, identity, load_encoder)
+    )
+    wanted = find_defaults(configs, pixels_per_latent(vae), scheduler.config.num_train_timesteps)
+    if lora_file is not None and "lcm" in str(lora_file).lower():
+        wanted = replace(wanted, consistency=True)
+    model = Model(name, unet, vae, scheduler, embedded, wanted, device=device, preview_vae=preview_vae, attend=attend)
     if message:
         model.messages.append(message)
+    _try_out(model)
     return model
+
+
+def _read(part: str, action: Callable[[], Any]) -> Any:
+    """What the action reads; where a library cannot, in a sentence."""
+    try:
+        return action()
+    except BROKEN as error:
+        raise ModelError(f"The model's {part} cannot be loaded: {first_sentence(error)}") from error
+
+
+def _try_out(model: Model) -> None:
+    """One call of every network at the smallest size.
+
+    Raises:
+        ModelError: they do not run, or not with one another.
+    """
+    if not model.layers:
+        raise ModelError("This model's UNet has no self-attention layers, so there is nothing to fuse.")
+    side = model.multiple * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    pixels = torch.zeros(1, 3, side, side)
+    try:
+        latents = model.encode(pixels)
+        noise_pred = model.denoise(latents, 1)
+        decoded = model.decode(latents)
+    except BROKEN as error:
+        raise ModelError(f"This model does not run: {first_sentence(error)}") from error
+    if noise_pred.shape != latents.shape or decoded.shape != pixels.shape:
+        raise ModelError(
+            f"This model's UNet makes {tuple(noise_pred.shape)} of latents {tuple(latents.shape)}, its VAE "
+            f"{tuple(decoded.shape)} of pixels {tuple(pixels.shape)}; both have to keep the shape."
+        )
+    model.unet_calls = 0
 
 
 def choose_device(device: str) -> torch.device:
@@ -154,71 +228,10 @@ def probed_xformers(device: torch.device, dtype: torch.dtype) -> Attend:
     return attend
 
 
-def _load_preview_vae(name: str | None, dtype: torch.dtype) -> AutoencoderTiny | None:
-    if name is None:
-        return None
+def _load_preview_vae(name: str) -> AutoencoderTiny:
     try:
-        return AutoencoderTiny.from_pretrained(name, torch_dtype=dtype)
-    except (OSError, ValueError) as error:
+        return AutoencoderTiny.from_pretrained(name)
+    except BROKEN as error:
         raise ModelError(
-            f"{name} is no AutoencoderTiny that can be loaded ({error}); leave the preview VAE out."
+            f"{name} is no AutoencoderTiny that can be loaded ({first_sentence(error)}); leave the preview VAE out."
         ) from error
-
-
-def _find(name: str) -> Path:
-    """The folder of a model: a path, the cached copy of a hub id, or its download."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_absolute() or name.startswith("."):
-        raise ModelError(f"There is no folder {name}; give a diffusers folder, a hub id, 'sd15' or 'mini'.")
-    wanted = [f"{part}/*" for part in ("unet", "vae", "scheduler", "tokenizer", "text_encoder")]
-    patterns = [w + end for w in wanted for end in (".json", ".txt")] + [
-        f"{part}/{stem}.safetensors"
-        for part, stem in (
-            ("unet", "diffusion_pytorch_model"),
-            ("vae", "diffusion_pytorch_model"),
-            ("text_encoder", "model"),
-        )
-    ]
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
-    except HFValidationError as error:
-        raise ModelError(f"{name!r} is neither a folder nor a hub id; give one, or 'sd15' or 'mini'.") from error
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except (OSError, HfHubHTTPError) as error:
-        raise ModelError(
-            f"{name} is not cached and cannot be downloaded (no network, or no such model). "
-            "Give a folder with --model, or use mini."
-        ) from error
-
-
-def _null_prompt(folder: Path) -> Tensor:
-    """The embedding of the empty prompt (1, tokens, channels): shipped, kept from an earlier run, or computed."""
-    shipped = folder / NULL_PROMPT_FILE
-    if shipped.is_file():
-        return load_file(shipped)["null_prompt"].float()
-    identity = hashlib.sha256((folder / "text_encoder/config.json").read_bytes())
-    for weights in sorted((folder / "text_encoder").glob("*.safetensors")):
-        identity.update(f"{weights.resolve()} {weights.stat().st_size} {weights.stat().st_mtime_ns}".encode())
-    kept = _cache_folder() / f"null_prompt_{identity.hexdigest()[:16]}.safetensors"
-    if kept.is_file():
-        return load_file(kept)["null_prompt"]
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-    text_encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
-    tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
-    with torch.no_grad():
-        null_prompt = text_encoder(tokens.input_ids).last_hidden_state.float().contiguous()  # (1, tokens, channels)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"null_prompt": null_prompt}, kept)
-    return null_prompt
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "magicstyle"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny, DDIMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, DDIMScheduler, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 
 from magicstyle_core.errors import SettingsError
@@ -41,6 +41,7 @@ class Defaults:
     t_max: int  # timesteps of a schedule lie below
     preset: str
     margin: int = 0  # latents around the picture's own, see `with_margin`
+    consistency: bool = False  # distilled to few steps: inverting it is of no use, it works from noised pictures
 
 
 class Model:
@@ -79,7 +80,8 @@ class Model:
         self.alphas_cumprod = scheduler.alphas_cumprod.to(device)  # (training timesteps,)
         self.final_alpha = scheduler.final_alpha_cumprod.to(device)  # ()
         self.size, self.steps, self.t_max = defaults.size, defaults.steps, defaults.t_max
-        self.preset, self.margin = defaults.preset, defaults.margin
+        self.preset, self.margin, self.consistency = defaults.preset, defaults.margin, defaults.consistency
+        self.options: dict[str, str] = {}  # beside its name, what it was loaded with: LoRA, prompt, revision, variant
         self.multiple = pixels_per_latent(vae)
         _tile(vae, max(TILING_FROM, self.size, vae.config.get("sample_size") or 0), self.multiple)
 
@@ -202,8 +204,8 @@ def guidance_embedding(guidance: float, channels: int) -> Tensor:
 
 def _tile(vae: ModelMixin, side: int, multiple: int) -> None:
     """From pictures longer than `side` on, the VAE works in tiles of that size, if it can."""
-    if hasattr(vae, "tile_sample_min_size"):  # AutoencoderKL, AutoencoderTiny
+    if isinstance(vae, AutoencoderKL):
         vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // multiple
         vae.enable_tiling()
-    elif hasattr(vae, "tile_sample_min_height"):  # AutoencoderDC, with its own share of overlap
+    elif isinstance(vae, AutoencoderDC):
         vae.enable_tiling(side, side, side * 7 // 8, side * 7 // 8)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +59,23 @@ def painted() -> Image.Image:
         across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
         canvas[(abs(along) < 14) & (abs(across) < 3)] = palette[rng.integers(5)]
     return Image.fromarray(canvas)
+
+
+_openings: list[str] | None = None  # while a test counts them
+
+
+def _note_opening(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _openings is not None:
+        _openings.append(str(arguments[0]))
+
+
+sys.addaudithook(_note_opening)  # for good: Python knows no way to take one back
+
+
+@pytest.fixture
+def openings() -> Iterator[list[str]]:
+    """Paths of the files that are opened, by whatever thread of this process, from the beginning of the test."""
+    global _openings
+    _openings = []
+    yield _openings
+    _openings = None

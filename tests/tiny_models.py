@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from magicstyle_core.model import Defaults, Model, Prompt
 
@@ -41,19 +41,25 @@ def write_tiny_sd(folder: Path, version: Literal[1, 2]) -> Path:
         PNDMScheduler(**betas, skip_prk_steps=True).save_pretrained(folder / "scheduler")
     else:
         DDIMScheduler(**betas, prediction_type="v_prediction").save_pretrained(folder / "scheduler")
-    _write_tokenizer(folder / "tokenizer")
+    write_tokenizer(folder / "tokenizer")
+    write_text_encoder(folder / "text_encoder", TEXT_CHANNELS)
+    return folder
+
+
+def write_text_encoder(folder: Path, channels: int, *, projected: bool = False) -> None:
+    """For the vocabulary of `write_tokenizer`."""
     config = CLIPTextConfig(
-        vocab_size=len(json.loads((folder / "tokenizer/vocab.json").read_text())),
-        hidden_size=TEXT_CHANNELS,
+        vocab_size=54,
+        hidden_size=channels,
         intermediate_size=37,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=77,
         bos_token_id=52,
         eos_token_id=53,
+        projection_dim=channels,
     )
-    CLIPTextModel(config).save_pretrained(folder / "text_encoder")
-    return folder
+    (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).save_pretrained(folder)
 
 
 def tiny_model(folder: Path, *, t_max: int = 1000, dtype: torch.dtype = torch.float32) -> Model:
@@ -67,7 +73,7 @@ def tiny_model(folder: Path, *, t_max: int = 1000, dtype: torch.dtype = torch.fl
     return Model("tiny", unet, vae, scheduler, prompt, defaults, device=torch.device("cpu"))
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
     """A real CLIPTokenizer with a vocabulary of single letters."""
     folder.mkdir(parents=True)
     letters = "abcdefghijklmnopqrstuvwxyz"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
+from magicstyle_core import ASSETS, FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.settings import apply_preset
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "examples"
+FOLDER = ASSETS / "examples"
 
 CHOSEN = (  # portrait, style, preset
     ("portrait_1", "style_waves", "Painterly"),

@@ -95,6 +95,24 @@ def test_what_each_action_costs_in_unet_calls(engine: StyleEngine, astronaut, pa
     assert calls(lambda: engine.stylize(content, style, FusionSettings(), draft=True)) == DRAFT_STEPS
 
 
+def test_a_moved_slider_opens_no_file(
+    engine: StyleEngine, astronaut, painted, tmp_path: Path, openings: list[str]
+) -> None:
+    paths, settings = (tmp_path / "photograph.jpg", tmp_path / "style.png"), InversionSettings(steps=2, size=64)
+    for image, path in zip((astronaut, painted), paths, strict=True):
+        image.save(path)
+    openings.clear()
+    pair = [engine.invert(path, settings, session="openings") for path in paths]
+    assert [openings.count(str(path)) for path in paths] == [1, 1]
+    mask = Image.new("L", astronaut.size, 255)
+    engine.stylize(*pair, mask=mask)  # PyTorch may look at the machine's own files once
+    openings.clear()
+    for strength in (0.2, 0.5, 0.8):
+        engine.stylize(*pair, FusionSettings(strength=strength), mask=mask)
+        engine.recipe(*pair, FusionSettings(strength=strength), mask=mask)
+    assert openings == []
+
+
 def test_a_draft_shows_what_the_full_render_will_be(engine: StyleEngine, content, style) -> None:
     full, draft = (engine.stylize(content, style, FusionSettings(), draft=draft).image for draft in (False, True))
     assert psnr(draft, full) >= 26

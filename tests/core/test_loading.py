@@ -43,16 +43,16 @@ def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(tiny_sd1: Path, mo
 def test_an_uncached_hub_id_offline_says_what_to_do(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=r"not cached.*Give a folder with --model, or use mini"):
+    with pytest.raises(ModelError, match=r"not all in the cache.*the hub cannot be reached.*or use mini"):
         load("sd15")
 
 
 def test_wrong_names_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="There is no folder"):
+    with pytest.raises(ModelError, match="There is no .*nothing"):
         load(str(tmp_path / "nothing"))
     with pytest.raises(ModelError, match="in diffusers layout"):
         load(str(tmp_path))
-    with pytest.raises(ModelError, match="neither a folder nor a hub id"):
+    with pytest.raises(ModelError, match="no folder, no file and no hub id"):
         load("no such model!")
 
 
