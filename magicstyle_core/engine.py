@@ -34,8 +34,6 @@ from magicstyle_core.reading import FeatureReader
 from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings
 from magicstyle_core.store import FeatureStore, budgets
 
-    4  # one part in so many of all memory is for features; the rest is the model's, the page's, other programs'
-)
 BANKS = 4  # a budget should hold so many banks: a photograph and three styles
 NO_ROOM = "There is no room for the features of every picture; those without are computed again at each render."
 
