@@ -120,9 +120,7 @@ def paintings(folder: Path, own_folder: Path | None) -> Iterator[np.ndarray]:
             with Image.open(path) as image:
                 yield from windows(image, rng, 16)
     large = [
-        image
-        for image in webp_pictures(_resource(folder, "details"))
-        if image.mode == "RGB" and min(image.size) >= 200
+        image for image in webp_pictures(_resource(folder, "details")) if image.mode == "RGB" and min(image.size) >= 200
     ]
     for place in GCOMPRIS_PAINTINGS:
         yield from windows(large[place], rng, 8)
@@ -235,7 +233,9 @@ def overview(folder: Path) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.data", description="Gathers the training pictures.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures, outside the repository")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of the packed pictures, outside the repository"
+    )
     parser.add_argument("--paintings", type=Path, help="folder of paintings in the public domain, as JPEG")
     arguments = parser.parse_args()
     arguments.data.mkdir(parents=True, exist_ok=True)

@@ -33,8 +33,8 @@ from training.run import Run
 
 STEPS, T_MAX = 5, 1000  # the grid that the model is used with: few steps, from nearly pure noise
 TEMPERATURE = 1.2  # the default of the settings
-EXAMPLES_A_STEP, CROP = 4, 96
-RATE = 5e-4
+EXAMPLES_A_STEP, CROP = 2, 96
+RATE = 4e-4
 STYLE, CONTENT, REFERENCES, IDENTITY = 2.0, 1.0, 1.0, 4.0  # weights of the losses
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
@@ -136,13 +136,16 @@ def sheet(
     """The same photographs in the same styles, neither of which were trained on but for the last two styles."""
 
     def squares(images: list[Image.Image]) -> np.ndarray:
-        return np.stack([ImageOps.fit(image.convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS) for image in images])
+        return np.stack(
+            [ImageOps.fit(image.convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS) for image in images]
+        )
 
     photographs = squares([Image.fromarray(getattr(skimage.data, name)()) for name in SHOWN_PHOTOGRAPHS])
     own = squares([Image.open(EXAMPLES / f"style_{name}.webp") for name in SHOWN_STYLES])
     styles = np.concatenate([np.load(data / "held_out.npy"), own])
     pixels_c, pixels_s = (
-        torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1 for pictures in (photographs, styles)
+        torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        for pictures in (photographs, styles)
     )
     latents_c, latents_s = (vae.encode(pixels).latent * vae.config.scaling_factor for pixels in (pixels_c, pixels_s))
 
