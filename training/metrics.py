@@ -1,7 +1,7 @@
 """How near a picture is to a style and to its content, as a network sees it that nothing was ever trained on.
 
-The network is EfficientNet-Lite0 (PyPI, Apache 2.0). Pictures are uint8 arrays (height, width, 3), RGB; compare them in memory
-or as PNG: JPEG's own marks look like texture.
+The network is EfficientNet-Lite0 (PyPI, Apache 2.0). Pictures are uint8 arrays (height, width, 3), RGB; compare them in
+memory or as PNG: JPEG's own marks look like texture.
 """
 
 from __future__ import annotations

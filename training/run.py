@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 SAVE_EVERY = 180.0  # seconds between checkpoints
-REPORT_EVERY = 10  # steps
+REPORT_EVERY = 20  # steps
 WARM_UP = 50  # steps
 KEEP = 0.995  # of the moving average, a step
 
@@ -27,7 +27,7 @@ class Run:
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(parameters, weight_decay=1e-4, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
-        self.means: dict[str, float] = {}
+        self.sums: dict[str, float] = {}  # of the losses since the last report
         if path.exists():
             state = torch.load(path, weights_only=True, map_location=parameters[0].device)
             self.model.load_state_dict(state["model"])
@@ -65,13 +65,13 @@ class Run:
                 slow.lerp_(fast, 1 - keep)
 
     def report(self, losses: Mapping[str, Tensor]) -> None:
-        """Prints the running means of the losses every few steps."""
+        """Prints the losses every few steps, their means over these steps."""
         for name, loss in losses.items():
-            value = loss.item()
-            self.means[name] = self.means.get(name, value) + 0.03 * (value - self.means.get(name, value))
+            self.sums[name] = self.sums.get(name, 0.0) + loss.item()
         if self.step % REPORT_EVERY == 0:
-            means = ", ".join(f"{name} {mean:.3f}" for name, mean in self.means.items())
+            means = ", ".join(f"{name} {total / REPORT_EVERY:.3f}" for name, total in self.sums.items())
             print(f"{self.path.stem}: step {self.step}, {self.seconds / 60:.1f} min, {means}", flush=True)
+            self.sums.clear()
 
     @property
     def save_is_due(self) -> bool:

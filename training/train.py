@@ -4,9 +4,9 @@
     python -m training.codec --data FOLDER --minutes 20
     python -m training.train --data FOLDER --minutes 600 [--device cuda]
 
-Each step inverts photographs and style pictures, renders every photograph in its style (training.fusion), and at two of the
-render's steps decodes the picture foreseen there. Those steps are noisy ones: the output of the model moves the picture
-foreseen by s(t), next to nothing at the last step. FFA must bring the colours too: there is no palette in the render.
+Each step inverts photographs and style pictures, renders every photograph in its style (training.fusion), and at two of
+the render's steps decodes the picture foreseen there. Those steps are noisy ones: the output of the model moves the
+picture foreseen by s(t), next to nothing at the last step. FFA must bring the colours too: there is no palette.
 Stop it at any time; the same command goes on from the last checkpoint. Every few minutes it writes a contact sheet.
 """
 
@@ -34,7 +34,7 @@ from training.run import Run
 STEPS, T_MAX = 5, 1000  # the grid that the model is used with: few steps, from nearly pure noise
 TEMPERATURE = 1.2  # the default of the settings
 EXAMPLES_A_STEP, CROP = 2, 96
-RATE = 4e-4
+RATE = 8e-4
 STYLE, CONTENT, REFERENCES, IDENTITY = 2.0, 1.0, 1.0, 4.0  # weights of the losses
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
