@@ -25,7 +25,7 @@ SHARES = {**CONTENTS, **{name: share for name, share in STYLES.items()}}
 
 
 def train_codec(data: Path, vae_folder: Path, *, minutes: float, device: str) -> None:
-    pictures, judge = Pictures(data), Judge(weights_file(data)).to(device)
+    pictures, judge = Pictures(data), Judge(weights_file(data), device)
     vae = AutoencoderDC.from_pretrained(vae_folder).to(device, memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     run = Run(vae, list(vae.decoder.parameters()), RATE, data / "codec.pt", minutes)

@@ -107,9 +107,9 @@ def photographs(folder: Path) -> Iterator[np.ndarray]:
                 with Image.open(path) as image:
                     yield from windows(ImageOps.exif_transpose(image), rng, 8)
     for name in GCOMPRIS_PHOTOGRAPHS:
-        for image in webp_pictures(_resource(folder, name)):
-            if image.mode == "RGB" and min(image.size) >= 200:
-                yield from windows(image, rng, 6)
+        for picture in webp_pictures(_resource(folder, name)):
+            if picture.mode == "RGB" and min(picture.size) >= 200:
+                yield from windows(picture, rng, 6)
 
 
 def paintings(folder: Path, own_folder: Path | None) -> Iterator[np.ndarray]:
@@ -124,17 +124,17 @@ def paintings(folder: Path, own_folder: Path | None) -> Iterator[np.ndarray]:
     ]
     for place in GCOMPRIS_PAINTINGS:
         yield from windows(large[place], rng, 8)
-    for image in webp_pictures(_resource(folder, "paintings")):
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        square = image.crop(largest_square(alpha > 250))
+    for piece in webp_pictures(_resource(folder, "paintings")):
+        alpha = np.asarray(piece.convert("RGBA"))[..., 3]
+        square = piece.crop(largest_square(alpha > 250))
         if square.width >= 100:  # smaller ones are too blurred at SIZE
             yield from windows(square, rng, 1)
 
 
 def held_out(own_folder: Path | None) -> Iterator[np.ndarray]:
     """The middle of each painting that nothing is trained on."""
-    for name in HELD_OUT if own_folder else ():
-        with Image.open(own_folder / f"{name}.jpg") as image:
+    for path in [own_folder / f"{name}.jpg" for name in HELD_OUT] if own_folder else ():
+        with Image.open(path) as image:
             yield np.asarray(ImageOps.fit(image.convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
@@ -213,7 +213,7 @@ class Pictures:
             if rng.random() < 0.5:
                 window = window[:, ::-1]
             if name not in CONTENTS:
-                window = np.rot90(window, rng.integers(4))
+                window = np.rot90(window, int(rng.integers(4)))
                 if rng.random() < 1 / 3:
                     window = window[..., rng.permutation(3)]
             pixels = torch.from_numpy(np.ascontiguousarray(window)).permute(2, 0, 1)[None].float()

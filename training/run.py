@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import ModelMixin
 from torch import Tensor, nn
 
 SAVE_EVERY = 180.0  # seconds between checkpoints
@@ -21,7 +22,7 @@ class Run:
     """What the stages share: optimiser, moving average of the weights, clock, checkpoint and log."""
 
     def __init__(
-        self, model: nn.Module, parameters: list[nn.Parameter], rate: float, path: Path, minutes: float
+        self, model: ModelMixin, parameters: list[nn.Parameter], rate: float, path: Path, minutes: float
     ) -> None:
         self.model, self.parameters, self.rate, self.path, self.minutes = model, parameters, rate, path, minutes
         self.average = copy.deepcopy(model).eval().requires_grad_(False)

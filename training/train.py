@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def step_losses(
 
 def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
     """Trains from the model in folder `start`; checkpoints, log and sheets go to `data`."""
-    pictures, judge = Pictures(data), Judge(weights_file(data)).to(device)
+    pictures, judge = Pictures(data), Judge(weights_file(data), device)
     vae = AutoencoderDC.from_pretrained(data / "vae" if (data / "vae").exists() else start / "vae")
     vae = vae.to(device, memory_format=torch.channels_last).requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
@@ -135,10 +136,8 @@ def sheet(
 ) -> None:
     """The same photographs in the same styles, neither of which were trained on but for the last two styles."""
 
-    def squares(images: list[Image.Image]) -> np.ndarray:
-        return np.stack(
-            [ImageOps.fit(image.convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS) for image in images]
-        )
+    def squares(images: Iterable[Image.Image]) -> np.ndarray:
+        return np.stack([np.asarray(ImageOps.fit(image.convert("RGB"), (SIZE, SIZE))) for image in images])
 
     photographs = squares([Image.fromarray(getattr(skimage.data, name)()) for name in SHOWN_PHOTOGRAPHS])
     own = squares([Image.open(EXAMPLES / f"style_{name}.webp") for name in SHOWN_STYLES])

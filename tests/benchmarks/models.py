@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import nn
-
 from magicstyle_core.backbone import Backbone
+from torch import nn
 
 
 @dataclass(frozen=True)

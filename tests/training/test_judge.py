@@ -48,7 +48,7 @@ def test_style_is_about_what_and_content_about_where(judge: Judge, pictures: tor
 def test_a_flat_style_weighs_no_more_than_others(judge: Judge, pictures: torch.Tensor) -> None:
     seen, flat = judge(pictures), judge(torch.zeros_like(pictures))
     ordinary, far = style_loss(judge(pictures.flip(1)), seen, seen), style_loss(seen, flat, seen)
-    assert (far < 30 * ordinary).all()
+    assert (far < 100 * ordinary).all()
 
 
 def test_what_looks_alike_takes_its_own_style(judge: Judge, pictures: torch.Tensor) -> None:

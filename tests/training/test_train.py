@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
-from magicstyle_core.pixels import to_tensor
 from PIL import Image
 
 from magicstyle_core import FusionSettings, StyleEngine
 from magicstyle_core.hooks import Fusing
+from magicstyle_core.pixels import to_tensor
 from training.fusion import live_render
 from training.judge import Judge
 from training.run import Run
