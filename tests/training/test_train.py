@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 
-from magicstyle_core import FusionSettings, StyleEngine
+from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.hooks import Fusing
 from magicstyle_core.pixels import to_tensor
 from training.fusion import live_render
@@ -62,13 +62,14 @@ def test_training_renders_as_the_engine_does() -> None:
     engine = StyleEngine.load("mini", device="cpu", dtype="fp32")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     settings = FusionSettings(layers=("all",), palette="off", detail=0.0, strength=0.8)
-    content, style = (engine.invert(Image.fromarray(picture)) for picture in pixels)
+    small = InversionSettings(size=64, steps=4)
+    content, style = (engine.invert(Image.fromarray(picture), small) for picture in pixels)
     wanted = np.asarray(engine.stylize(content, style, settings).image)
     model = engine.model
     latents_c, latents_s = (model.encode(to_tensor(picture)) for picture in pixels)
     how = Fusing(latents_c.new_full((1, 1, *latents_c.shape[2:]), 0.8), temperature=settings.temperature)
     with torch.no_grad():
-        *_, (last, _) = live_render(model.unet, model.schedule(model.steps), latents_c, latents_s, how)
+        *_, (last, _) = live_render(model.unet, model.schedule(4), latents_c, latents_s, how)
     difference = (model.decode(last.latents) - to_tensor(wanted)).clamp(-1, 1)
     assert 10 * torch.log10(4 / difference.square().mean()) > 48  # 8-bit pixels and 16-bit features in between
 
