@@ -34,6 +34,10 @@ import diffusers
 import numpy as np
 import skimage.data
 import torch
+from PIL import Image
+from torch import Tensor
+
+from magicstyle_core import FusionSettings, Inversion, InversionSettings, StyleEngine
 from magicstyle_core.attention import (
     Attend,
     FusionInputs,
@@ -45,10 +49,6 @@ from magicstyle_core.attention import (
 )
 from magicstyle_core.backbone import DTYPES, Backbone
 from magicstyle_core.features import FeatureBank
-from PIL import Image
-from torch import Tensor
-
-from magicstyle_core import FusionSettings, Inversion, InversionSettings, StyleEngine
 from magicstyle_core.images import fit, to_image, to_tensor
 from tests.benchmarks.models import ARCHITECTURES, random_backbone
 from tests.benchmarks.peers import PlainRecipe, three_branches

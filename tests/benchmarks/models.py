@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from magicstyle_core.backbone import Backbone
 from torch import nn
+
+from magicstyle_core.backbone import Backbone
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
+from torch import Tensor
+
+from magicstyle_core import FusionSettings, Inversion
 from magicstyle_core.attention import Attend, feature_fusion_attention, sdpa
 from magicstyle_core.backbone import Backbone
 from magicstyle_core.detail import detailed
 from magicstyle_core.margin import without_margin
 from magicstyle_core.rendering import palette_shift, start_latents
 from magicstyle_core.schedule import ddim_timesteps, move, predict_x0, to_noise_pred
-from torch import Tensor
-
-from magicstyle_core import FusionSettings, Inversion
 
 Projections = tuple[Tensor, Tensor, Tensor]  # query, key, value: (batch, heads, tokens, dim)
 
