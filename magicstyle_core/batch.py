@@ -76,12 +76,13 @@ def plan(arguments: argparse.Namespace) -> Plan:
     contents, styles = list(dict.fromkeys(arguments.contents)), list(arguments.style)
     if not styles:
         if len(arguments.contents) != 2:
-            raise SettingsError(f"stylize got {len(contents)} pictures and no style, expected --style FILE.")
+            given = len(arguments.contents)
+            raise SettingsError(f"stylize got {given} pictures and no style, expected --style FILE.")
         *contents, style = arguments.contents
         styles = [style]
-    for path in styles:
-        if not path.is_file():
-            raise ImageError(f"There is no file {str(path)!r} to take the style from; check the path.")
+    absent = [path for path in (*contents, *styles) if not path.is_file()]
+    if absent and (absent[-1] in styles or len(absent) == len(contents)):  # else the other photographs can be made
+        raise ImageError(f"There is no file {str(absent[-1])!r}; check the path.")
     if arguments.mask and arguments.region:
         raise SettingsError("Both --mask and --region are given; leave one of them out.")
     saved = read_settings(arguments.settings) if arguments.settings else EMPTY

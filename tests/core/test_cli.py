@@ -160,8 +160,8 @@ def test_every_setting_has_a_flag_and_its_hint_in_the_help(capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("gone.jpg {style} -o out.png", "does not exist"),
-        ("{photo} gone.png -o out.png", "There is no file 'gone.png' to take the style from"),
+        ("gone.jpg {style} -o out.png", "There is no file 'gone.jpg'; check the path."),
+        ("{photo} gone.png -o out.png", "There is no file 'gone.png'; check the path."),
         ("{photo} {photo} {photo} -o out.png", "got 3 pictures and no style, expected --style FILE"),
         ("{photo} {other} --style {style} -o out.png", "got out.png for 2 photographs, expected a folder"),
         ("{photo} {style} -o out.gif", "got out.gif, expected a name with .png, .jpg, .jpeg, .webp, or a folder"),
