@@ -76,8 +76,8 @@ def plan(arguments: argparse.Namespace) -> Plan:
     contents, styles = list(dict.fromkeys(arguments.contents)), list(arguments.style)
     if not styles:
         if len(arguments.contents) != 2:
-            given = len(arguments.contents)
-            raise SettingsError(f"stylize got {given} pictures and no style, expected --style FILE.")
+            count = len(arguments.contents)
+            raise SettingsError(f"stylize got {count} pictures and no style, expected --style FILE.")
         *contents, style = arguments.contents
         styles = [style]
     absent = [path for path in (*contents, *styles) if not path.is_file()]
