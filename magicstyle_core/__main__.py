@@ -91,8 +91,8 @@ def _help(setting: Setting) -> str:
 
 
 def stylize(arguments: argparse.Namespace) -> int:
-    plan = batch.plan(arguments)
-    return batch.run(plan, _load(arguments), lambda report: _print(report, arguments.json))
+    order = batch.take(arguments)
+    return batch.run(order, _load(arguments), lambda report: _print(report, arguments.json))
 
 
 def invert(arguments: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ EMPTY = Recipe(version=__version__, model="", settings=FusionSettings(), inversi
 
 
 @dataclass(frozen=True)
-class Plan:
+class Order:
     """What `stylize` is asked for, checked as far as it goes without a model."""
 
     outputs: dict[Path, Path]  # by photograph
@@ -71,8 +71,8 @@ class Plan:
         return mask and mask.resize(picture.image.size, Image.Resampling.BILINEAR)
 
 
-def plan(arguments: argparse.Namespace) -> Plan:
-    """Raises MagicStyleError."""
+def take(arguments: argparse.Namespace) -> Order:
+    """The order that the flags of `stylize` make. Raises MagicStyleError."""
     contents, styles = list(dict.fromkeys(arguments.contents)), list(arguments.style)
     if not styles:
         if len(arguments.contents) != 2:
@@ -99,7 +99,7 @@ def plan(arguments: argparse.Namespace) -> Plan:
     changes = {name: value for name, value in given.items() if name in FusionSettings.model_fields}
     (base or FusionSettings()).replace(**changes)
     region = None if arguments.mask else arguments.region or saved.region
-    return Plan(
+    return Order(
         outputs=_outputs(contents, styles, arguments.output),
         styles=list(zip(styles, _weights(arguments.weight, saved, len(styles)), strict=True)),
         base=base,
@@ -157,8 +157,8 @@ def _open_mask(path: Path) -> Image.Image:
     return picture.image.convert("L") if picture.alpha is None else Image.fromarray(picture.alpha)
 
 
-def run(plan: Plan, engine: StyleEngine, show: Callable[[dict[str, Any]], None]) -> int:
-    """Makes every picture of the plan that can be made, and shows a report of each.
+def run(order: Order, engine: StyleEngine, show: Callable[[dict[str, Any]], None]) -> int:
+    """Makes every picture of the order that can be made, and shows a report of each.
 
     Returns:
         How many could not be made; why is said.
@@ -166,22 +166,24 @@ def run(plan: Plan, engine: StyleEngine, show: Callable[[dict[str, Any]], None])
     Raises:
         MagicStyleError: none can be made.
     """
-    settings, model = plan.settings(engine), engine.model
-    steps = plan.inversion.steps or model.steps
-    inversion = plan.inversion.replace(steps=steps, size=plan.inversion.size or model.size)
-    calls = steps * len(plan.styles) + (steps + (settings.render_steps or steps)) * len(plan.outputs)
+    settings, model = order.settings(engine), engine.model
+    steps = order.inversion.steps or model.steps
+    inversion = order.inversion.replace(steps=steps, size=order.inversion.size or model.size)
+    if settings.render_steps is not None and settings.render_steps > steps:
+        raise SettingsError(f"render_steps got {settings.render_steps}, expected at most the inversion's {steps}.")
+    calls = steps * len(order.styles) + (steps + (settings.render_steps or steps)) * len(order.outputs)
     failed = 0
     with tqdm(total=calls, unit="call", disable=None, leave=False) as bar:
         styles = []
-        for path, weight in plan.styles:
+        for path, weight in order.styles:
             styles.append((_returned(engine.inverting(path, inversion, session="styles"), bar), weight))
-        for content, output in plan.outputs.items():
+        for content, output in order.outputs.items():
             try:
                 picture = engine.prepare(content, inversion.size)
-                show(_stylize(engine, picture, styles, settings, inversion, plan, output, bar))
+                show(_stylize(engine, picture, styles, settings, inversion, order, output, bar))
             except MagicStyleError as error:
                 failed += 1
-                say(f"error: {content}: {error}" if len(plan.outputs) > 1 else f"error: {error}")
+                say(f"error: {content}: {error}" if len(order.outputs) > 1 else f"error: {error}")
             engine.forget("photographs")
     for message in model.messages:
         say(message)
@@ -194,13 +196,13 @@ def _stylize(
     styles: Sequence[tuple[Inversion, float]],
     settings: FusionSettings,
     inversion: InversionSettings,
-    plan: Plan,
+    order: Order,
     output: Path,
     bar: tqdm[Any],
 ) -> dict[str, Any]:
     """Makes one picture and writes it; returns what was done. Raises MagicStyleError."""
     start, calls = time.perf_counter(), engine.model.unet_calls
-    mask = plan.mask_for(picture)
+    mask = order.mask_for(picture)
     content = _returned(engine.inverting(picture, inversion, session="photographs"), bar)
     inverted, inversion_calls = time.perf_counter(), engine.model.unet_calls - calls
     image, render_calls = None, 0
@@ -215,7 +217,7 @@ def _stylize(
         inversion=inversion,
         content=picture.digest,
         styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in styles),
-        region=plan.region or ("mask" if mask else "everywhere"),
+        region=order.region or ("mask" if mask else "everywhere"),
         mask=encode_mask(mask) if mask else "",
         **circumstances(engine, content, *(style for style, _ in styles)),
     )

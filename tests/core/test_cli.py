@@ -170,6 +170,10 @@ def test_every_setting_has_a_flag_and_its_hint_in_the_help(capsys: pytest.Captur
         ("{photo} {style} -o out.png --strength 9", "strength got 9.0, expected a number from 0 to 1.5"),
         ("{photo} {style} -o out.png --start 0.9 --end 0.1", "start (0.9) lies after end (0.1)"),
         ("{photo} {style} -o out.png --layers up.9", "matches nothing"),
+        (
+            "{photo} {style} -o out.png --steps 4 --render-steps 5",
+            "expected at most the inversion's 4",
+        ),
         ("{photo} {style} -o out.png --preset Loud", "no preset 'Loud'"),
         ("{photo} {style} -o out.png --weight 1 2", "--weight got 1 2, expected 1, one for each style"),
         ("{photo} {style} -o out.png --weight 0", "--weight got 0, expected 1, one for each style, each above 0"),
