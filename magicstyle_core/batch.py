@@ -19,6 +19,7 @@ from tqdm import tqdm
 from magicstyle_core import __version__
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.metadata import Recipe, StyleUse, circumstances, encode_mask, read_settings, write_png
+from magicstyle_core.regions import face_mask, fit_mask, open_mask
 from magicstyle_core.settings import RENAMED_PRESETS, TABLE, FusionSettings, InversionSettings, apply_preset
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ Returned = TypeVar("Returned")
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 95  # of lossy files: Pillow's documentation advises against more
-MASK_SIDE = 2048  # pixels; no result is larger
 REGIONS = ("face", "background")
 EMPTY = Recipe(version=__version__, model="", settings=FusionSettings(), inversion=InversionSettings())
 
@@ -58,17 +58,15 @@ class Order:
         return settings
 
     def mask_for(self, picture: Picture) -> Image.Image | None:
-        """Mode "L", as large as the picture. Raises ImageError when a region is wanted and there is no face."""
+        """Mode "L", as large as the picture. Raises ImageError: no face for a region, or a mask of another shape."""
         mask = self.mask
         if self.region and not (mask and picture.digest == self.masked):
-            from magicstyle_core.regions import face_mask
-
             mask = face_mask(picture.image)
             if mask is None:
                 raise ImageError("No face was found in it; give --mask FILE, or leave --region out.")
             if self.region == "background":
                 mask = ImageOps.invert(mask)
-        return mask and mask.resize(picture.image.size, Image.Resampling.BILINEAR)
+        return mask and fit_mask(mask, picture.image.size)
 
 
 def take(arguments: argparse.Namespace) -> Order:
@@ -106,7 +104,7 @@ def take(arguments: argparse.Namespace) -> Order:
         changes=changes,
         inversion=saved.inversion.replace(**{name: value for name, value in given.items() if name not in changes}),
         region=region if region in REGIONS else None,
-        mask=_open_mask(arguments.mask) if arguments.mask else None if arguments.region else saved.mask_image,
+        mask=open_mask(arguments.mask) if arguments.mask else None if arguments.region else saved.mask_image,
         masked="" if arguments.mask or arguments.region else saved.content,
     )
 
@@ -147,14 +145,6 @@ def _outputs(contents: Sequence[Path], styles: Sequence[Path], output: Path) -> 
             f"Nothing can be written to {str(folder)!r} ({error.strerror}); choose another -o."
         ) from error
     return outputs
-
-
-def _open_mask(path: Path) -> Image.Image:
-    """By its alpha channel if it has one, else by its brightness; mode "L"."""
-    from magicstyle_core.images import open_picture
-
-    picture = open_picture(path, MASK_SIDE, 1)
-    return picture.image.convert("L") if picture.alpha is None else Image.fromarray(picture.alpha)
 
 
 def run(order: Order, engine: StyleEngine, show: Callable[[dict[str, Any]], None]) -> int:

@@ -76,7 +76,7 @@ def test_the_same_command_gives_the_same_bytes(pictures: tuple[str, str], tmp_pa
 
 def test_a_png_makes_itself_again(pictures: tuple[str, str], tmp_path: Path, painted: Image.Image) -> None:
     mask, style = tmp_path / "mask.png", tmp_path / "other.png"
-    Image.fromarray(np.tile(np.linspace(0, 255, 50, dtype=np.uint8), (70, 1))).save(mask)
+    Image.fromarray(np.tile(np.linspace(0, 255, 60, dtype=np.uint8), (70, 1))).save(mask)
     painted.rotate(90).save(style)
     first, again = tmp_path / "first.png", tmp_path / "again.png"
     options = ["--style", pictures[1], "--style", str(style)]
@@ -181,6 +181,7 @@ def test_every_setting_has_a_flag_and_its_hint_in_the_help(capsys: pytest.Captur
         ("{photo} {style} -o out.png --settings {photo}", "The settings in the file are damaged"),
         ("{photo} {style} -o out.png --mask {style} --region face", "Both --mask and --region are given"),
         ("{photo} {style} -o out.png --mask gone.png", "does not exist"),
+        ("{photo} {style} -o out.png --steps 2 --size 64 --mask wide.png", "give a mask of the picture's shape"),
         ("{photo} {style}", "required: -o/--output; see magicstyle stylize -h"),
         ("{photo} {style} -o out.png --glitter", "unrecognized arguments: --glitter"),
         ("{photo} {style} -o out.png --model /no/such/folder", "There is no folder"),
@@ -195,6 +196,7 @@ def test_a_mistake_is_one_clear_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Image.new("L", (64, 32)).save("wide.png")
     before = sorted(tmp_path.iterdir())
     given = arguments.format(photo="portrait.jpg", other="style.png", style="style.png").split()
     assert main(["stylize", *given]) == 1
