@@ -8,19 +8,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from magicstyle_core import batch
 from magicstyle_core.batch import say
 from magicstyle_core.errors import MagicStyleError, SettingsError
-from magicstyle_core.settings import PRESETS, InversionSettings, Setting, table
-
-if TYPE_CHECKING:
-    from magicstyle_core.engine import StyleEngine
-
-HEADINGS = {"main": "the picture", "advanced": "advanced", "region": "region", "inversion": "inversion"}
+from magicstyle_core.options import add_model_options, add_settings, load_engine
+from magicstyle_core.settings import PRESETS, InversionSettings, table
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,9 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     model = Parser(add_help=False)
-    model.add_argument("--model", default="mini", help="mini, sd15, a diffusers folder or a hub id")
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    model.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
+    add_model_options(model)
 
     parser = Parser(prog="magicstyle", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
@@ -56,11 +50,11 @@ def build_parser() -> Parser:
     add.add_argument("--preset", help=f"one of {', '.join(PRESETS)}; single settings override it")
     add.add_argument("--mask", type=Path, metavar="FILE", help="the style goes where this picture is white")
     add.add_argument("--region", choices=batch.REGIONS, help="the style goes to faces, or all around them")
-    _add_settings(add, table())
+    add_settings(add, table())
     add.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
     invert_ = commands.add_parser("invert", parents=[model], help="invert a picture and report what it costs")
     invert_.add_argument("image", type=Path, metavar="PHOTO")
-    _add_settings(invert_, [setting for setting in table() if setting.group == "inversion"])
+    add_settings(invert_, [setting for setting in table() if setting.group == "inversion"])
     invert_.add_argument("--json", action="store_true", help="print it as JSON")
     info_ = commands.add_parser("info", parents=[model], help="layers, size and presets of a model")
     info_.add_argument("--json", action="store_true", help="print it as JSON")
@@ -69,34 +63,13 @@ def build_parser() -> Parser:
     return parser
 
 
-def _add_settings(parser: Parser, settings: Sequence[Setting]) -> None:
-    """A flag for each of the settings, from the table."""
-    groups = {setting.group: None for setting in settings}
-    for group in groups:
-        section = parser.add_argument_group(HEADINGS[group])
-        for setting in settings:
-            if setting.group == group:
-                several = {"nargs": "+"} if setting.kind == "layers" else {}
-                metavar = f"{{{','.join(setting.choices)}}}" if setting.choices else "NAME" if several else "N"
-                section.add_argument(
-                    f"--{setting.name.replace('_', '-')}", type=setting.parse, metavar=metavar, help=_help(setting),
-                    **several,  # type: ignore[arg-type]
-                )  # fmt: skip
-
-
-def _help(setting: Setting) -> str:
-    if setting.low is None or setting.default is None:
-        return setting.hint
-    return f"{setting.low:g} to {setting.high:g}. {setting.hint}"
-
-
 def stylize(arguments: argparse.Namespace) -> int:
     order = batch.take(arguments)
-    return batch.run(order, _load(arguments), lambda report: _print(report, arguments.json))
+    return batch.run(order, load_engine(arguments), lambda report: _print(report, arguments.json))
 
 
 def invert(arguments: argparse.Namespace) -> int:
-    engine = _load(arguments)
+    engine = load_engine(arguments)
     start = time.perf_counter()
     inversion = engine.invert(arguments.image, InversionSettings(steps=arguments.steps, size=arguments.size))
     height, width = inversion.picture.pixels.shape[:2]
@@ -111,7 +84,7 @@ def invert(arguments: argparse.Namespace) -> int:
 
 
 def info(arguments: argparse.Namespace) -> int:
-    engine = _load(arguments)
+    engine = load_engine(arguments)
     report = {
         "model": engine.model.name,
         "device": str(engine.model.device),
@@ -124,12 +97,6 @@ def info(arguments: argparse.Namespace) -> int:
     }
     _print(report, arguments.json)
     return 0
-
-
-def _load(arguments: argparse.Namespace) -> StyleEngine:
-    from magicstyle_core.engine import StyleEngine
-
-    return StyleEngine.load(arguments.model, device=arguments.device, dtype=arguments.dtype)
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:

@@ -46,7 +46,7 @@ class Order:
     inversion: InversionSettings
     region: str | None
     mask: Image.Image | None
-    masked: str  # digest of the photograph that the mask was made for; "" = any
+    saved: Recipe  # the file of settings, if there is one
 
     def settings(self, engine: StyleEngine) -> FusionSettings:
         """Raises SettingsError when the model lacks a layer."""
@@ -60,7 +60,7 @@ class Order:
     def mask_for(self, picture: Picture) -> Image.Image | None:
         """Mode "L", as large as the picture. Raises ImageError: no face for a region, or a mask of another shape."""
         mask = self.mask
-        if self.region and not (mask and picture.digest == self.masked):
+        if self.region and not (mask and picture.digest == self.saved.content):
             mask = face_mask(picture.image)
             if mask is None:
                 raise ImageError("No face was found in it; give --mask FILE, or leave --region out.")
@@ -105,7 +105,7 @@ def take(arguments: argparse.Namespace) -> Order:
         inversion=saved.inversion.replace(**{name: value for name, value in given.items() if name not in changes}),
         region=region if region in REGIONS else None,
         mask=open_mask(arguments.mask) if arguments.mask else None if arguments.region else saved.mask_image,
-        masked="" if arguments.mask or arguments.region else saved.content,
+        saved=saved,
     )
 
 
@@ -162,6 +162,8 @@ def run(order: Order, engine: StyleEngine, show: Callable[[dict[str, Any]], None
     if settings.render_steps is not None and settings.render_steps > steps:
         raise SettingsError(f"render_steps got {settings.render_steps}, expected at most the inversion's {steps}.")
     calls = steps * len(order.styles) + (steps + (settings.render_steps or steps)) * len(order.outputs)
+    if order.saved.model not in ("", model.name):
+        say(f"The settings were made with the model {order.saved.model}, this is {model.name}.")
     failed = 0
     with tqdm(total=calls, unit="call", disable=None, leave=False) as bar:
         styles = []

@@ -47,7 +47,7 @@ def test_stylize_writes_a_png_with_its_recipe(
     assert (saved.inversion, saved.model) == (InversionSettings(steps=4, size=96), "mini")
     assert (saved.device, saved.dtype, saved.tier, saved.bank_bits) == ("cpu", "float32", "cpu", 16)
     assert saved.threads > 0
-    assert all((saved.torch, saved.diffusers, saved.content, saved.styles[0].digest))
+    assert all((saved.torch, saved.diffusers, saved.model_digest, saved.content, saved.styles[0].digest))
     assert pixels(out).std() > 10
 
 
@@ -131,7 +131,8 @@ def test_a_region_is_found_in_each_photograph(pictures: tuple[str, str], tmp_pat
 def test_settings_come_from_json_and_options_override_them(pictures: tuple[str, str], tmp_path: Path) -> None:
     settings, out = tmp_path / "settings.json", tmp_path / "out.png"
     settings.write_text('{"strength": 0.5, "colour": 0.3, "steps": 4, "size": 64, "seed": 7}')
-    assert main(["stylize", *pictures, "-o", str(out), "--settings", str(settings), "--strength", "0.9"]) == 0
+    command = ["stylize", *pictures, "-o", str(out), "--settings", str(settings), "--strength", "0.9"]
+    assert main(command) == 0
     saved = read_png(out)
     assert saved.settings == FusionSettings(strength=0.9, colour=0.3, seed=7)
     assert saved.inversion == InversionSettings(steps=4, size=64)
@@ -184,7 +185,7 @@ def test_every_setting_has_a_flag_and_its_hint_in_the_help(capsys: pytest.Captur
         ("{photo} {style} -o out.png --steps 2 --size 64 --mask wide.png", "give a mask of the picture's shape"),
         ("{photo} {style}", "required: -o/--output; see magicstyle stylize -h"),
         ("{photo} {style} -o out.png --glitter", "unrecognized arguments: --glitter"),
-        ("{photo} {style} -o out.png --model /no/such/folder", "There is no folder"),
+        ("{photo} {style} -o out.png --model /no/such/folder", "There is no /no/such/folder"),
     ],
 )
 def test_a_mistake_is_one_clear_line(
