@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import skimage.data
@@ -44,6 +44,8 @@ from magicstyle_core.pixels import to_image, to_tensor
 from tests.benchmarks.models import ARCHITECTURES, random_model
 from tests.benchmarks.peers import PlainRecipe, three_branches
 from tests.benchmarks.report import HEADINGS, Cost, Row, line, machine, median, peak_memory, psnr, rows, table_line
+
+Returned = TypeVar("Returned")
 
 STEP_REPEATS = 5  # at least; single UNet calls are short, and their ratio is wanted to a few percent
 
@@ -94,7 +96,7 @@ class Bench:
         self.engine.stylize(*self.invert_pair(self.engine, session), self.fresh_settings())
         self.engine.forget(session)
 
-    def timed(self, action: Callable[[], Any]) -> tuple[Cost, Any]:
+    def timed(self, action: Callable[[], Returned]) -> tuple[Cost, Returned]:
         """What one run of the action cost, and what it returned."""
         calls_before = self.model.unet_calls
         self._finish_queued_work()
@@ -280,7 +282,8 @@ def _render_at_once(
     engine: StyleEngine, pairs: Sequence[tuple[Inversion, Inversion]], settings: FusionSettings
 ) -> None:
     with ThreadPoolExecutor(len(pairs)) as threads:
-        list(threads.map(lambda pair: engine.stylize(*pair, settings), pairs))
+        for render in [threads.submit(engine.stylize, content, style, settings) for content, style in pairs]:
+            render.result()
 
 
 def recipe(bench: Bench) -> Iterator[Row]:
