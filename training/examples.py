@@ -1,4 +1,4 @@
-"""The bundled examples: eight portraits and eight style pictures, drawn by this package.
+"""The bundled examples: eight portraits and sixteen style pictures, drawn by this package.
 
 Run `python -m training.examples OUT_DIR` to write them all.
 """
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from training.drawing import colour
 from training.landscapes import city, mountains, night, sunrise, waves
 from training.natural import Array, Rng, to_uint8
 from training.ornaments import flowers, garden, geometry
+from training.patterns import drips, embroidery, ferns, forest, fruit, harbour, marbling, shell
 from training.portraits import portrait
 from training.styles import Style, sample_style
 
@@ -42,6 +44,13 @@ def _medium(family: str, **changes: Any) -> Style:
     return replace(plain, **changes)
 
 
+def _inks(ink: str, paper: str) -> dict[str, Any]:
+    """The darkest and the lightest colour, for media that print with one ink."""
+    dark, light = (tuple(map(float, colour(code))) for code in (ink, paper))
+    return {"warm": (dark, light), "cool": (dark, light)}
+
+
+PLAIN = _medium("palette", contrast=1.0)  # the motif as it is drawn
 Motif = Callable[[Rng, int], Array]
 STYLES: dict[str, tuple[Motif, Style]] = {
     "style_night": (night, _medium("impasto", scale=4.6, amount=0.0, stretch=4.5)),
@@ -52,6 +61,14 @@ STYLES: dict[str, tuple[Motif, Style]] = {
     "style_mountains": (mountains, _medium("watercolour", amount=0.3)),
     "style_garden": (garden, _medium("mosaic", scale=4.2, amount=0.4, cool=((0.5, 0.43, 0.34), (0.9, 0.85, 0.7)))),
     "style_geometry": (geometry, _medium("halftone", scale=4.2, amount=0.2)),
+    "style_forest": (forest, _medium("woodcut", scale=4.6, amount=0.9, **_inks("14110f", "f3ead6"))),
+    "style_harbour": (harbour, _medium("ink", scale=3.6, amount=0.75, **_inks("1c1a24", "fbf6ea"))),
+    "style_shell": (shell, _medium("stipple", scale=3.4, amount=0.9, **_inks("3b2012", "f8efdb"))),
+    "style_fruit": (fruit, _medium("pastel", scale=5.0, amount=0.5, **_inks("2a2430", "efe4d0"))),
+    "style_marbling": (marbling, PLAIN),
+    "style_embroidery": (embroidery, PLAIN),
+    "style_drips": (drips, PLAIN),
+    "style_ferns": (ferns, PLAIN),
 }
 
 

@@ -40,7 +40,7 @@ STYLE, CONTENT, REFERENCES, IDENTITY = 2.0, 1.0, 1.0, 4.0  # weights of the loss
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render
-SHEET_EVERY = 20.0  # minutes
+SHEET_EVERY = 45.0  # minutes
 SHOWN_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 SHOWN_STYLES = ("waves", "night")
 
