@@ -1,4 +1,4 @@
-"""The command line: stylize pictures, invert one, show what a model offers, serve the page."""
+"""The command line: stylize pictures, compare settings, invert a picture, show what a model offers, serve the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from magicstyle_core import batch
 from magicstyle_core.batch import say
 from magicstyle_core.errors import MagicStyleError, SettingsError
+from magicstyle_core.grid import Grid, parse_values
 from magicstyle_core.options import add_model_options, add_settings, load_engine
 from magicstyle_core.settings import PRESETS, InversionSettings, table
 
@@ -29,43 +30,63 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     model = Parser(add_help=False)
     add_model_options(model)
-
-    parser = Parser(prog="magicstyle", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-    add = commands.add_parser("stylize", parents=[model], help="draw photographs in the style of other pictures")
-    add.add_argument(
+    order = Parser(add_help=False)
+    order.add_argument(
         "contents", nargs="+", type=Path, metavar="PHOTO", help="without --style, the last one is the style"
     )
-    add.add_argument(
+    order.add_argument(
         "--style", action="append", type=Path, default=[], metavar="FILE", help="may be given several times"
     )
-    add.add_argument("--weight", nargs="+", type=float, metavar="W", help="one for each style, such as 1 3")
-    add.add_argument(
+    order.add_argument("--weight", nargs="+", type=float, metavar="W", help="one for each style, such as 1 3")
+    order.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT",
         help="a .png, which carries its settings, a .jpg or .webp, which don't; or a folder for PNGs",
     )  # fmt: skip
-    add.add_argument(
+    order.add_argument(
         "--settings", type=Path, metavar="FILE", help="a PNG made here, or JSON; other options override it"
     )
-    add.add_argument("--preset", help=f"one of {', '.join(PRESETS)}; single settings override it")
-    add.add_argument("--mask", type=Path, metavar="FILE", help="the style goes where this picture is white")
-    add.add_argument("--region", choices=batch.REGIONS, help="the style goes to faces, or all around them")
-    add_settings(add, table())
-    add.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
-    invert_ = commands.add_parser("invert", parents=[model], help="invert a picture and report what it costs")
+    order.add_argument("--preset", help=f"one of {', '.join(PRESETS)}; single settings override it")
+    order.add_argument("--mask", type=Path, metavar="FILE", help="the style goes where this picture is white")
+    order.add_argument("--region", choices=batch.REGIONS, help="the style goes to faces, or all around them")
+    add_settings(order, table())
+
+    parser = Parser(prog="magicstyle", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], parents: list[Parser], text: str) -> Parser:
+        command = commands.add_parser(name, parents=parents, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    stylize_ = add("stylize", stylize, [model, order], "draw photographs in the style of other pictures")
+    stylize_.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
+    grid_ = add("grid", draw_grid, [model, order], "draw one photograph with several values of one or two settings")
+    for axis, direction in (("x", "across"), ("y", "down")):
+        grid_.add_argument(
+            f"-{axis}", nargs=2, required=axis == "x", metavar=("NAME", "VALUES"),
+            help=f"a setting, and its values {direction}, such as strength '0, 0.5, 1' or strength '0–1 [5]'",
+        )  # fmt: skip
+    invert_ = add("invert", invert, [model], "invert a picture and report what it costs")
     invert_.add_argument("image", type=Path, metavar="PHOTO")
     add_settings(invert_, [setting for setting in table() if setting.group == "inversion"])
     invert_.add_argument("--json", action="store_true", help="print it as JSON")
-    info_ = commands.add_parser("info", parents=[model], help="layers, size and presets of a model")
+    info_ = add("info", info, [model], "layers, size and presets of a model")
     info_.add_argument("--json", action="store_true", help="print it as JSON")
-    for command, run in ((add, stylize), (invert_, invert), (info_, info)):
-        command.set_defaults(run=run)
     return parser
 
 
 def stylize(arguments: argparse.Namespace) -> int:
     order = batch.take(arguments)
-    return batch.run(order, load_engine(arguments), lambda report: _print(report, arguments.json))
+    return batch.Batch(order, load_engine(arguments)).stylize(lambda report: _print(report, arguments.json))
+
+
+def draw_grid(arguments: argparse.Namespace) -> int:
+    axes = [(name, tuple(parse_values(name, text))) for name, text in filter(None, (arguments.x, arguments.y))]
+    grid = Grid(*axes[0], *axes[1]) if len(axes) == 2 else Grid(*axes[0])
+    order = batch.take(arguments)
+    if list(order.outputs.values()) != [arguments.output]:
+        raise SettingsError(f"-o got {arguments.output} for a grid of one photograph, expected a file.")
+    return batch.Batch(order, load_engine(arguments)).draw_grid(grid)
 
 
 def invert(arguments: argparse.Namespace) -> int:

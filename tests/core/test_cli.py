@@ -138,6 +138,21 @@ def test_settings_come_from_json_and_options_override_them(pictures: tuple[str, 
     assert saved.inversion == InversionSettings(steps=4, size=64)
 
 
+def test_a_grid_shows_every_cell_and_says_why_one_has_no_picture(
+    pictures: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sheet.png"
+    command = ["grid", *pictures, "-o", str(out), "--steps", "2", "--size", "64"]
+    assert main([*command, "-x", "strength", "0, 1"]) == 0
+    height = len(pixels(out))
+    assert main([*command, "-x", "start", "0, 0.9", "-y", "end", "0.5, 1"]) == 1
+    assert len(pixels(out)) > height > 64
+    assert main([*command[:3], "-o", str(tmp_path), "-x", "seed", "1"]) == 1
+    assert "for a grid of one photograph, expected a file" in capsys.readouterr().err
+    assert main([*command, "-x", "size", "64"]) == 1
+    assert "The axis of a grid got 'size', expected one of strength" in capsys.readouterr().err
+
+
 def test_invert_and_info_report(pictures: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invert", pictures[0], "--steps", "3", "--size", "64", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
