@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -128,6 +129,7 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 = all done, 1 = not all of it, 130 = stopped by the keyboard."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice at import is for programmers
     try:
         arguments = build_parser().parse_args(argv)
         failed: int = arguments.run(arguments)

@@ -231,3 +231,11 @@ def test_settings_and_output_are_checked_before_a_model_is_loaded(pictures: tupl
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert message in done.stderr
+
+
+def test_a_new_process_says_an_error_of_the_model_in_one_line(pictures: tuple[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "magicstyle_core", "stylize", *pictures, "-o", str(tmp_path / "out.png")]
+    done = subprocess.run([*command, "--layers", "up.9"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
