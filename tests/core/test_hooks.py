@@ -91,6 +91,13 @@ def test_choose_layers_by_all_group_label_and_prefix(unet: UNet2DConditionModel)
         choose_layers(layers, ["up_blocks.1.att"])  # a prefix, but not one that ends at a dot
 
 
+def test_a_group_that_a_model_lacks_is_left_out_beside_others(unet: UNet2DConditionModel) -> None:
+    layers = self_attention_layers(unet)  # two levels: fine and coarse
+    assert choose_layers(layers, ["up.middle", "up.fine"]) == choose_layers(layers, ["up.fine"])
+    with pytest.raises(SettingsError, match=r"'up.middle' matches nothing"):
+        choose_layers(layers, ["up.middle"])
+
+
 def test_recording_is_bit_identical_and_restores(unet: UNet2DConditionModel) -> None:
     before, processors = call(unet), dict(unet.attn_processors)
     with record(unet, self_attention_layers(unet)):
