@@ -6,7 +6,7 @@ memory or as PNG: JPEG's own marks look like texture.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -52,12 +52,15 @@ def standardised(picture: Picture) -> Picture:
 
 def style_distance(picture: Picture, style: Picture) -> float:
     """Distance of Gram matrices over the style's own, mean over the blocks."""
-    distances = []
-    seen, wanted = features(picture), features(style)
-    for block in STYLE_BLOCKS:
-        gram, gram_s = (x @ x.mT / x.shape[1] for x in (seen[block], wanted[block]))  # (channels, channels)
-        distances.append(float((gram - gram_s).norm() / gram_s.norm()))
-    return float(np.mean(distances))
+    pairs = zip(_grams(picture.tobytes(), picture.shape), _grams(style.tobytes(), style.shape), strict=True)
+    return float(np.mean([float((gram - gram_s).norm() / gram_s.norm()) for gram, gram_s in pairs]))
+
+
+@lru_cache(maxsize=1024)
+def _grams(pixels: bytes, shape: tuple[int, ...]) -> list[Tensor]:
+    """Gram matrices (channels, channels) of a picture; kept, as every result is compared with the same styles."""
+    seen = features(np.frombuffer(pixels, np.uint8).reshape(shape))
+    return [seen[block] @ seen[block].mT / seen[block].shape[1] for block in STYLE_BLOCKS]
 
 
 def texture_distance(picture: Picture, style: Picture) -> float:
