@@ -49,7 +49,8 @@ _HOMES = {
     "settings": ("PRESETS", "FusionSettings", "InversionSettings"),
 }
 
-logging.getLogger("xformers").setLevel(logging.ERROR)  # diffusers imports it; without CUDA it warns at length
+for _name in ("xformers", "transformers.utils.import_utils"):  # diffusers imports both; they miss what nobody needs here
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

@@ -194,7 +194,7 @@ class StyleEngine:
         mask: Image.Image | None = None,
         draft: bool = False,
         preview_every: int = 0,
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         """Renders step by step; closing the iterator stops within one UNet call.
 
         Args:

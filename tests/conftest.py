@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from tiny_models import write_tiny_sd
 
 from magicstyle_core import StyleEngine
+from tests.tiny_models import write_tiny_sd
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ from diffusers import (
     VQModel,
 )
 from safetensors.torch import load_file, save_file
-from tiny_models import write_text_encoder, write_tokenizer
 from transformers import CLIPTextModel
+
+from tests.tiny_models import write_text_encoder, write_tokenizer
 
 TEXT_CHANNELS = 8
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_model
 
 from magicstyle_core.errors import ModelError
 from magicstyle_core.guard import Guard
 from magicstyle_core.model import Model
+from tests.tiny_models import tiny_model
 
 
 @pytest.fixture

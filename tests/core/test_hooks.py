@@ -147,6 +147,21 @@ def test_own_features_fused_back_change_nothing(unet: UNet2DConditionModel) -> N
         torch.testing.assert_close(call(unet), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_after_fusing_the_unet_is_bit_identical_also_after_an_error(unet: UNet2DConditionModel) -> None:
+    layers, before = self_attention_layers(unet), call(unet)
+    with record(unet, layers) as content:
+        call(unet)
+    with record(unet, layers) as style:
+        call(unet, seed=1)
+    with fuse(unet, layers, content, [style], how()):
+        assert not torch.equal(call(unet), before)
+    assert torch.equal(call(unet), before)
+    too_short = {**style, layers[-1].name: style[layers[-1].name][:, :, :5]}
+    with pytest.raises(RuntimeError), fuse(unet, layers, content, [too_short], how()):
+        call(unet)
+    assert torch.equal(call(unet), before)
+
+
 def test_style_features_change_only_with_strength(unet: UNet2DConditionModel) -> None:
     layers = self_attention_layers(unet)
     with record(unet, layers) as content:

@@ -6,11 +6,11 @@ from diffusers import DDIMScheduler
 from diffusers.pipelines.latent_consistency_models.pipeline_latent_consistency_img2img import (
     LatentConsistencyModelImg2ImgPipeline,
 )
-from tiny_models import tiny_model
 
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.loading import load
 from magicstyle_core.model import Model, guidance_embedding, with_margin, without_margin
+from tests.tiny_models import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from PIL import Image
-from tiny_models import TEXT_CHANNELS, tiny_model
 from torch import Tensor
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.method import palette_shift
 from magicstyle_core.plan import plan
 from magicstyle_core.settings import apply_preset
+from tests.tiny_models import TEXT_CHANNELS, tiny_model
 
 STEPS = 5
 UP = ("up_blocks.2.attentions.0", "up_blocks.2.attentions.1", "up_blocks.3.attentions.0", "up_blocks.3.attentions.1")
