@@ -49,7 +49,10 @@ _HOMES = {
     "settings": ("PRESETS", "FusionSettings", "InversionSettings"),
 }
 
-for _name in ("xformers", "transformers.utils.import_utils"):  # diffusers imports both; they miss what nobody needs here
+for _name in (
+    "xformers",
+    "transformers.utils.import_utils",
+):  # diffusers imports both; they miss what nobody needs here
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 

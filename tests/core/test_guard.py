@@ -31,7 +31,9 @@ def nothing_to_free() -> bool:
     return False
 
 
-def test_a_unet_that_overflows_half_precision_goes_on_in_fp32_alone(half: Model, caplog) -> None:
+def test_a_unet_that_overflows_half_precision_goes_on_in_fp32_alone(
+    half: Model, caplog: pytest.LogCaptureFixture
+) -> None:
     make_overflow(half.unet.conv_in)
     with caplog.at_level(logging.WARNING):
         noise_pred = Guard(half, nothing_to_free).denoise(LATENTS, 501)

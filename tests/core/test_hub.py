@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
-from tiny_layouts import saved_as, write_sd, write_xl
 
 from magicstyle_core.errors import ModelError
 from magicstyle_core.hub import choose_weights, find
 from magicstyle_core.loading import load
+from tests.tiny_layouts import saved_as, write_sd, write_xl
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "someone/portraits"

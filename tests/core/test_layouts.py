@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_layouts import LAYOUTS, Layout, write_sd, write_xl
 
 from magicstyle_core import FusionSettings, InversionSettings, ModelError, StyleEngine
+from tests.tiny_layouts import LAYOUTS, Layout, write_sd, write_xl
 
 
 @pytest.fixture(scope="module")

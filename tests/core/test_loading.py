@@ -29,7 +29,9 @@ def test_the_embedded_model_says_what_it_wants() -> None:
     assert (model.size, model.margin, model.preset, model.dtype) == (256, 1, "Painterly", torch.float32)
 
 
-def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(tiny_sd1: Path, monkeypatch, tmp_path: Path) -> None:
+def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(
+    tiny_sd1: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = load(str(tiny_sd1), device="cpu", dtype="fp32")
     (kept,) = (tmp_path / "magicstyle").iterdir()
@@ -40,7 +42,7 @@ def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(tiny_sd1: Path, mo
     assert not any("CLIP" in type(value).__name__ for value in vars(again).values())
 
 
-def test_an_uncached_hub_id_offline_says_what_to_do(monkeypatch, tmp_path: Path) -> None:
+def test_an_uncached_hub_id_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"not all in the cache.*the hub cannot be reached.*or use mini"):
@@ -62,7 +64,7 @@ def test_wrong_choices_are_named(tiny_sd1: Path, option: str, value: str) -> Non
         load(str(tiny_sd1), **{option: value})
 
 
-def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch) -> None:
+def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, large, small = choose_device("cpu"), 1280, 192
     for has in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has, "cpu_name": "some"})

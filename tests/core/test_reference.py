@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,9 +75,7 @@ class Reference:
         else:
             z = z_c[-1] + self.alphas[-1].sqrt() * palette_shift(z_c[0], z_s[0])
         for i in reversed(range(STEPS)):
-            with self.processors(
-                lambda attn, name, hidden, i=i: self.fused(attn, name, hidden, i, features_c, features_s)
-            ):
+            with self.processors(partial(self.fused, i=i, content=features_c, style=features_s)):
                 eps = self.eps(z, i)
             below = self.below(i)
             z = shift(z, eps, self.alphas[i], below)
@@ -95,7 +94,7 @@ class Reference:
         z = self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
         trajectory, estimates, stored = [], [], Stored()
         for i in range(STEPS):
-            with self.processors(lambda attn, name, hidden, i=i: self.keep(attn, name, hidden, i, stored)):
+            with self.processors(partial(self.keep, i=i, stored=stored)):
                 eps = self.eps(z, i)
             if self.switches.inversion == "A":
                 trajectory.append(z)

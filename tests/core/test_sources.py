@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from tiny_checkpoint import clip_tensors, open_clip_tensors, unet_tensors, vae_tensors, write_checkpoint
-from tiny_layouts import write_sd, write_unet, write_xl
-from tiny_models import write_text_encoder
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from magicstyle_core import ASSETS, ModelError, sources
 from magicstyle_core.loading import load
 from magicstyle_core.model import Model
+from tests.tiny_checkpoint import clip_tensors, open_clip_tensors, unet_tensors, vae_tensors, write_checkpoint
+from tests.tiny_layouts import write_sd, write_unet, write_xl
+from tests.tiny_models import write_text_encoder
 
 LATENTS = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 XL_MARK = {"conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias": torch.zeros(1)}
@@ -131,7 +131,9 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         load(str(tmp_path / "a.safetensors"), device="cpu")
 
 
-def test_a_prompt_needs_clips_vocabulary(folders: dict[str, Path], tmp_path: Path, monkeypatch) -> None:
+def test_a_prompt_needs_clips_vocabulary(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With open-clip-torch's file of merges, here a short one, the prompt is the one that a tokenizer folder gives."""
     folder = folders["v1"]
     file = write_checkpoint(tmp_path / "a.safetensors", unet_tensors(folder), vae_tensors(folder), clip_tensors(folder))

@@ -25,7 +25,7 @@ from gradio_client.client import Job
 from PIL import Image
 
 import app
-from magicstyle_core import InversionSettings, StyleEngine
+from magicstyle_core import StyleEngine
 from magicstyle_core.metadata import read_png
 
 # Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.
@@ -188,14 +188,14 @@ def test_a_broken_file_is_explained(connect: Callable[[], Client], pair: dict[st
         stylize(connect(), {**pair, "content": handle_file(tmp_path / "broken.png")})
 
 
-def test_the_example_in_the_readme_runs_as_written(url: str) -> None:
+def test_the_example_in_the_readme_runs_as_written(url: str, engine: StyleEngine) -> None:
     example = re.search(r"```python\n(from gradio_client.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert example
     code = example[1].replace("http://127.0.0.1:7860", url)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     path, status = done.stdout.splitlines()[-1].split(" ", 1)
-    steps = InversionSettings.steps
+    steps = engine.model.steps
     assert status.startswith(f"inverted with {2 * steps} UNet calls · {steps} UNet calls · ")
     assert read_png(path).settings.strength == 0.8
 
