@@ -14,11 +14,11 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2D
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
-from tiny_layouts import write_sd, write_xl
 from transformers import CLIPTextModel
 
 from magicstyle_core import ModelError, prompts
 from magicstyle_core.loading import load
+from tests.tiny_layouts import write_sd, write_xl
 
 LATENTS = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -138,7 +138,9 @@ def test_xl_embeds_a_prompt_by_both_encoders(tmp_path: Path) -> None:
     assert prompted.tokens[..., 8:].any()
 
 
-def test_without_a_tokenizer_the_vocabulary_of_open_clip_is_taken(folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_without_a_tokenizer_the_vocabulary_of_open_clip_is_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A package of that name with a short list of merges stands for the real one, whose wheel is large."""
     package = tmp_path / "packages/open_clip"
     package.mkdir(parents=True)

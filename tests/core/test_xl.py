@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_layouts import write_xl
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.__main__ import main
 from magicstyle_core.hooks import choose_layers
 from magicstyle_core.settings import PRESETS
+from tests.tiny_layouts import write_xl
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_unet_is_told_the_size_of_the_picture(folder: Path) -> None:
     assert conditions["added_cond_kwargs"]["text_embeds"].shape == (2, 8)
 
 
-def test_the_command_line_draws(folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_command_line_draws(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, seed in (("photo.png", 0), ("style.png", 1)):
         noise_picture(seed).save(name)

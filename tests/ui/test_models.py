@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
-from tiny_layouts import LAYOUTS, Layout, write_sd, write_xl
 
 import app
 from magicstyle_core import StyleEngine
+from tests.tiny_layouts import LAYOUTS, Layout, write_sd, write_xl
 
 # Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.
 pytestmark = pytest.mark.filterwarnings(
