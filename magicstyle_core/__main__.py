@@ -1,4 +1,4 @@
-"""The command line: stylize pictures, compare settings, invert a picture, show what a model offers, serve the page."""
+"""The command line: stylize pictures, compare settings, look into the attention, invert, serve the page."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.grid import Grid, parse_values
 from magicstyle_core.options import add_model_options, add_settings, load_engine
 from magicstyle_core.settings import PRESETS, InversionSettings, table
+
+GROUPS = ("coarse", "middle", "fine")
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +69,11 @@ def build_parser() -> Parser:
             f"-{axis}", nargs=2, required=axis == "x", metavar=("NAME", "VALUES"),
             help=f"a setting, and its values {direction}, such as strength '0, 0.5, 1' or strength '0–1 [5]'",
         )  # fmt: skip
+    lens_ = add("lens", look, [model, order], "light up what a spot of the result looked at in the style")
+    lens_.add_argument(
+        "--spot", nargs=2, type=float, required=True, metavar=("X", "Y"), help="across and down, from 0 to 1"
+    )
+    lens_.add_argument("--group", choices=GROUPS, default="fine", help="of the layers that are asked")
     invert_ = add("invert", invert, [model], "invert a picture and report what it costs")
     invert_.add_argument("image", type=Path, metavar="PHOTO")
     add_settings(invert_, [setting for setting in table() if setting.group == "inversion"])
@@ -84,10 +91,23 @@ def stylize(arguments: argparse.Namespace) -> int:
 def draw_grid(arguments: argparse.Namespace) -> int:
     axes = [(name, tuple(parse_values(name, text))) for name, text in filter(None, (arguments.x, arguments.y))]
     grid = Grid(*axes[0], *axes[1]) if len(axes) == 2 else Grid(*axes[0])
+    order = _single(arguments)
+    return batch.Batch(order, load_engine(arguments)).draw_grid(grid)
+
+
+def look(arguments: argparse.Namespace) -> int:
+    if not all(0 <= place <= 1 for place in arguments.spot):
+        raise SettingsError(f"--spot got {arguments.spot}, expected two numbers from 0 to 1.")
+    order = _single(arguments)
+    return batch.Batch(order, load_engine(arguments)).look(tuple(arguments.spot), arguments.group)
+
+
+def _single(arguments: argparse.Namespace) -> batch.Order:
+    """An order of one photograph whose result is a file."""
     order = batch.take(arguments)
     if list(order.outputs.values()) != [arguments.output]:
-        raise SettingsError(f"-o got {arguments.output} for a grid of one photograph, expected a file.")
-    return batch.Batch(order, load_engine(arguments)).draw_grid(grid)
+        raise SettingsError(f"-o got {arguments.output} for one photograph, expected a file.")
+    return order
 
 
 def invert(arguments: argparse.Namespace) -> int:

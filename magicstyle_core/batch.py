@@ -244,6 +244,31 @@ class Batch:
         _save(sheet(grid, images), output, None)
         return sum(isinstance(image, Exception) for image in images.values())
 
+    def look(self, spot: tuple[float, float], group: str) -> int:
+        """Draws the styles, side by side, with light on what a spot of the first photograph's result looked at.
+
+        Raises:
+            MagicStyleError: a picture cannot be used, or FFA is off.
+        """
+        from magicstyle_core.lens import lit, look
+
+        ((content, output),) = self.order.outputs.items()
+        picture = self.engine.prepare(content, self.inversion.size)
+        mask = self.order.mask_for(picture)
+        with tqdm(total=self.calls, unit="call", disable=None, leave=False) as bar:
+            styles = [(self._invert(path, "styles", bar), weight) for path, weight in self.order.styles]
+            inverted = self._invert(picture, "photographs", bar)
+            self.engine.stylize(inverted, styles, self.settings, mask=mask)
+        maps = look(self.engine, inverted, styles, self.settings, spot, mask=mask, group=group)
+        images = [lit(style.picture, paid) for (style, _), paid in zip(styles, maps, strict=True)]
+        joined = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)))
+        x = 0
+        for image in images:
+            joined.paste(image, (x, 0))
+            x += image.width
+        _save(joined, output, None)
+        return 0
+
     def _invert(self, source: Path | Picture, session: str, bar: tqdm[Any]) -> Inversion:
         """Each model call moves the bar."""
         steps = self.engine.inverting(source, self.inversion, session=session)

@@ -18,6 +18,7 @@ from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.hooks import Layer
+from magicstyle_core.images import Picture
 from magicstyle_core.plan import Plan, Styles, plan
 from magicstyle_core.settings import FusionSettings
 
@@ -84,6 +85,12 @@ def look(
     inside = [engine.model.of_the_picture(total)[0, 0] for total in maps]  # (height, width)
     whole = sum(float(total.sum()) for total in inside)
     return [(total / whole).numpy() for total in inside]
+
+
+def lit(picture: Picture, paid: NDArray[np.float32]) -> Image.Image:
+    """A style picture with light on what was looked at; a tenth of the light is everywhere, so that one sees where."""
+    light = Image.fromarray(paid / paid.max()).resize(picture.image.size, Image.Resampling.BICUBIC)
+    return Image.fromarray((picture.pixels * (0.1 + 0.9 * np.asarray(light).clip(0, 1))[..., None]).astype(np.uint8))
 
 
 def _known_step(engine: StyleEngine, wish: Plan, way_down: float) -> tuple[int, Tensor]:

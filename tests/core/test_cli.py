@@ -148,9 +148,21 @@ def test_a_grid_shows_every_cell_and_says_why_one_has_no_picture(
     assert main([*command, "-x", "start", "0, 0.9", "-y", "end", "0.5, 1"]) == 1
     assert len(pixels(out)) > height > 64
     assert main([*command[:3], "-o", str(tmp_path), "-x", "seed", "1"]) == 1
-    assert "for a grid of one photograph, expected a file" in capsys.readouterr().err
+    assert "for one photograph, expected a file" in capsys.readouterr().err
     assert main([*command, "-x", "size", "64"]) == 1
     assert "The axis of a grid got 'size', expected one of strength" in capsys.readouterr().err
+
+
+def test_the_lens_lights_up_both_styles(
+    pictures: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lens.png"
+    command = ["lens", pictures[0], "--style", pictures[1], "--style", pictures[0], *SMALL, "-o", str(out)]
+    assert main([*command, "--spot", "0.5", "0.3", "--group", "middle", "--layers", "all"]) == 0
+    assert pixels(out).shape == (96, 192, 3)
+    assert pixels(out).std() > 10
+    assert main([*command, "--spot", "0.5", "1.3"]) == 1
+    assert "--spot got [0.5, 1.3], expected two numbers from 0 to 1." in capsys.readouterr().err
 
 
 def test_invert_and_info_report(pictures: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from magicstyle_core import FusionSettings, InversionSettings, SettingsError, StyleEngine
-from magicstyle_core.lens import look
+from magicstyle_core.lens import lit, look
 
 STEPS = InversionSettings(steps=6, size=128)
 
@@ -53,3 +53,13 @@ def test_without_ffa_there_is_nothing_to_look_at(engine: StyleEngine) -> None:
     with pytest.raises(SettingsError, match="FFA is off"):
         look(engine, content, content, FusionSettings(layers=()), (0.5, 0.5))
     engine.forget("lens")
+
+
+def test_light_falls_on_what_was_looked_at(engine: StyleEngine) -> None:
+    picture = engine.prepare(Image.new("RGB", (128, 128), "white"), 128)
+    paid = np.zeros((16, 16), np.float32)
+    paid[:, :4] = 1 / 64
+    light = np.asarray(lit(picture, paid).convert("L"))
+    assert light.shape == (128, 128)
+    assert light[:, :16].min() > 240
+    assert light[:, 64:].max() < 30
