@@ -115,7 +115,7 @@ def read_png(source: str | Path | bytes | BinaryIO) -> Recipe:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=["PNG"]) as image:
             text = image.info.get(CHUNK)
     except Exception as error:  # Pillow raises many different kinds on damaged files
-        raise MetadataError(f"The file cannot be read as a PNG ({error}); give one that MagicStyle wrote.") from error
+        raise MetadataError("The file cannot be read as a PNG; give one that MagicStyle wrote.") from error
     if text is None:
         raise MetadataError("The picture carries no settings; give a PNG as MagicStyle wrote it, not a converted copy.")
     return _recipe(_object(text, "picture"), "picture")

@@ -102,6 +102,8 @@ class _Settings(BaseModel):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Settings from plain values (JSON, PNG text). Raises SettingsError."""
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"The settings got {reprlib.repr(values)}, expected names with values.")
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:

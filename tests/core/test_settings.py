@@ -128,6 +128,8 @@ def test_plain_values_there_and_back() -> None:
     assert FusionSettings.from_dict(settings.model_dump(mode="json")) == settings
     with pytest.raises(SettingsError, match="^Unknown setting glitter, stregth; known are colour, detail, end, "):
         FusionSettings.from_dict({"stregth": 1, "glitter": 2, "strength": 9})
+    with pytest.raises(SettingsError, match=r"^The settings got \['strength', 1\], expected names with values\.$"):
+        FusionSettings.from_dict(["strength", 1])  # type: ignore[arg-type]
 
 
 def test_replace_checks_anew() -> None:
