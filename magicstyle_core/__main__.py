@@ -21,6 +21,7 @@ from magicstyle_core.options import add_model_options, add_settings, load_engine
 from magicstyle_core.settings import PRESETS, InversionSettings, table
 
 GROUPS = ("coarse", "middle", "fine")
+SHOWN = ("output", "size", "seconds", "unet_calls")  # of a picture; with --json all of its recipe
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,7 +86,12 @@ def build_parser() -> Parser:
 
 def stylize(arguments: argparse.Namespace) -> int:
     order = batch.take(arguments)
-    return batch.Batch(order, load_engine(arguments)).stylize(lambda report: _print(report, arguments.json))
+
+    def show(report: dict[str, Any]) -> None:
+        shown = report if arguments.json else {name: report[name] for name in SHOWN}
+        _print(shown, arguments.json)
+
+    return batch.Batch(order, load_engine(arguments)).stylize(show)
 
 
 def draw_grid(arguments: argparse.Namespace) -> int:
@@ -143,7 +149,7 @@ def info(arguments: argparse.Namespace) -> int:
 
 def _print(report: dict[str, Any], as_json: bool) -> None:
     """One JSON object in one line, or a line for each of its parts."""
-    lines = [json.dumps(report)] if as_json else [f"{name}: {value}" for name, value in report.items() if value != ""]
+    lines = [json.dumps(report)] if as_json else [f"{name}: {value}" for name, value in report.items()]
     tqdm.write("\n".join(lines), file=sys.stdout)
 
 

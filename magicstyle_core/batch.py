@@ -36,7 +36,7 @@ EMPTY = Recipe(version=__version__, model="", settings=FusionSettings(), inversi
 
 @dataclass(frozen=True)
 class Order:
-    """What `stylize` is asked for, checked as far as it goes without a model."""
+    """What is asked for, checked as far as it goes without a model."""
 
     outputs: dict[Path, Path]  # by photograph
     styles: list[tuple[Path, float]]
@@ -60,12 +60,12 @@ class Order:
 
 
 def take(arguments: argparse.Namespace) -> Order:
-    """The order that the flags of `stylize` make. Raises MagicStyleError."""
+    """The order that the flags make. Raises MagicStyleError."""
     contents, styles = list(dict.fromkeys(arguments.contents)), list(arguments.style)
     if not styles:
         if len(arguments.contents) != 2:
             count = len(arguments.contents)
-            raise SettingsError(f"stylize got {count} pictures and no style, expected --style FILE.")
+            raise SettingsError(f"Got {count} pictures and no style, expected --style FILE.")
         *contents, style = arguments.contents
         styles = [style]
     absent = [path for path in (*contents, *styles) if not path.is_file()]

@@ -52,10 +52,12 @@ def test_stylize_writes_a_png_with_its_recipe(
 
 
 def test_without_a_preset_the_models_own_is_taken(
-    pictures: tuple[str, str], tmp_path: Path, engine: StyleEngine
+    pictures: tuple[str, str], tmp_path: Path, engine: StyleEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["stylize", *pictures, "-o", str(tmp_path / "out.png"), *SMALL]) == 0
     assert read_png(tmp_path / "out.png").settings == apply_preset(engine.model.preset, FusionSettings())
+    names = [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["output", "size", "seconds", "unet_calls"]
 
 
 def test_no_layer_means_no_attention(pictures: tuple[str, str], tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def test_every_setting_has_a_flag_and_its_hint_in_the_help(capsys: pytest.Captur
     [
         ("gone.jpg {style} -o out.png", "There is no file 'gone.jpg'; check the path."),
         ("{photo} gone.png -o out.png", "There is no file 'gone.png'; check the path."),
-        ("{photo} {photo} {photo} -o out.png", "got 3 pictures and no style, expected --style FILE"),
+        ("{photo} {photo} {photo} -o out.png", "Got 3 pictures and no style, expected --style FILE"),
         ("{photo} {other} --style {style} -o out.png", "got out.png for 2 photographs, expected a folder"),
         ("{photo} {style} -o out.gif", "got out.gif, expected a name with .png, .jpg, .jpeg, .webp, or a folder"),
         ("{photo} {style} -o {photo}", "would overwrite portrait.jpg"),
