@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 import magicstyle_core
-from magicstyle_core import limits, loading, method
+from magicstyle_core import limits, loading, method, quick
 from magicstyle_core.bank import FeatureBank, Inversion
 from magicstyle_core.finish import finished
 from magicstyle_core.guard import Guard
@@ -131,7 +131,7 @@ class StyleEngine:
                     yield
                 bank.write(step, features)
 
-            run = method.invert(self.guard.denoise, latents, schedule, recording)
+            run = self.model.invert(self.guard.denoise, latents, schedule, recording)
             try:
                 while True:
                     yield Progress(next(run), steps)
@@ -216,9 +216,13 @@ class StyleEngine:
             yield Frame(done, total, 0, self._picture(wish, begin) if done == total else None, final=done == total)
         if done == total:
             return
+        trajectory, calls = content.trajectory.to(device), 0
+        if self.model.exact:
+            still = self.fusing(wish.without_style(), features)
+            trajectory, calls = quick.with_estimates(self.guard.denoise, still, trajectory, wish, self.store)
         run = method.render(
-            self.guard.denoise, content.trajectory.to(device), self.model.schedule(content.steps), wish.steps[done:],
-            self.fusing(wish, features), strength=wish.strength, begin=begin, seed=settings.seed,
+            self.guard.denoise, trajectory, self.model.schedule(content.steps),
+            wish.steps[done:], self.fusing(wish, features), strength=wish.strength, begin=begin, seed=settings.seed,
             styles=[(style.trajectory.to(device), weight) for style, weight in wish.styles],
             palette=settings.palette, colour=settings.colour, residual=settings.residual,
             window=(settings.start, settings.end),
@@ -230,7 +234,7 @@ class StyleEngine:
                 image = self._picture(wish, step.latents)
             elif preview_every and n % preview_every == 0:
                 image = to_image((self.guard.preview if self.model.preview_vae else self.guard.decode)(step.denoised))
-            yield Frame(n, total, n - done + features.unet_calls, image, final=n == total)
+            yield Frame(n, total, n - done + calls + features.unet_calls, image, final=n == total)
 
     def reader(self, wish: Plan) -> FeatureReader:
         """What gives a render its features, see reading.py."""
@@ -311,9 +315,10 @@ class StyleEngine:
 
     def _compute(self, source: Inversion, step: int) -> Features:
         """Every layer's input at a stored step, by the inversion's own UNet call."""
-        latents = source.trajectory.latents[step].to(self.model.device)  # (1, channels, height, width)
+        latents = source.trajectory.latents.to(self.model.device)  # (T, 1, channels, height, width)
+        z, timestep = self.model.recorded_at(latents, source.timesteps, step)
         with self.model.lock, record(self.model.unet, self.model.layers) as features:
-            self.guard.denoise(latents, source.timesteps[step])
+            self.guard.denoise(z, timestep)
         return features
 
     def _new_bank(self) -> FeatureBank:

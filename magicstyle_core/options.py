@@ -29,6 +29,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--preview-vae", metavar="NAME", help="folder or hub id of an AutoencoderTiny for previews")
     model.add_argument("--revision", metavar="NAME", help="branch, tag or commit of the model on the hub")
     model.add_argument("--variant", metavar="NAME", help="of the weights, as fp16; default: what there is")
+    model.add_argument(
+        "--exact",
+        action="store_true",
+        help="models of few steps: 4 calls more keep little strength near the photograph",
+    )
     model.add_argument("--lora", metavar="FILE", help="a LoRA to add (needs the package peft)")
     model.add_argument("--prompt", metavar="TEXT", default="", help="what the picture shows; the method needs none")
     model.add_argument(
@@ -48,7 +53,7 @@ def load_engine(arguments: argparse.Namespace) -> StyleEngine:
     """
     from magicstyle_core.engine import StyleEngine  # with torch, which flags are checked without
 
-    names = ("device", "dtype", "attention", "preview_vae", "revision", "variant", "lora", "prompt")
+    names = ("device", "dtype", "attention", "preview_vae", "revision", "variant", "lora", "prompt", "exact")
     options = {name: getattr(arguments, name) for name in names}
     budget_bytes = None if arguments.budget is None else int(arguments.budget * 1e9)
     return StyleEngine.load(arguments.model, budget_bytes=budget_bytes, **options)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,8 +61,9 @@ def test_wrong_names_say_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("device", "tpu"), ("dtype", "int4"), ("attention", "flash")])
 def test_wrong_choices_are_named(tiny_sd1: Path, option: str, value: str) -> None:
+    options: dict[str, Any] = {option: value}
     with pytest.raises(ModelError, match=value):
-        load(str(tiny_sd1), **{option: value})
+        load(str(tiny_sd1), **options)
 
 
 def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
