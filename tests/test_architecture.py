@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,3 +97,11 @@ def test_settings_pictures_and_serving_work_without_torch() -> None:
     code = blocked + "; ".join(f"import {name}" for name in modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_test_that_contributing_names_exists() -> None:
+    root = PACKAGE.parent
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (root / "CONTRIBUTING.md").read_text())
+    assert len(named) > 13
+    for file, name in named:
+        assert f"def {name}(" in (root / file).read_text(), f"{file}::{name}"
