@@ -111,6 +111,13 @@ def test_strength_1_visibly_differs(engine: StyleEngine, content: Inversion, sty
     assert psnr(engine.stylize(content, style, FusionSettings(strength=1)).image, engine.decode(content)) < 25
 
 
+def test_ffa_makes_a_difference_that_no_finish_makes(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
+    bare = FusionSettings(detail=0, palette="off", layers=("all",))
+    pictures = [engine.stylize(content, style, bare.replace(layers=layers)).image for layers in (("all",), ())]
+    assert psnr(*pictures) < 20
+    assert psnr(pictures[1], engine.decode(content)) >= 45  # without FFA and palette nothing happens
+
+
 def test_content_as_its_own_style_comes_back(engine: StyleEngine, content: Inversion) -> None:
     settings = FusionSettings(strength=1, structure=0, detail=0, temperature=1)
     assert psnr(engine.stylize(content, content, settings).image, engine.decode(content)) >= 40
