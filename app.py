@@ -13,6 +13,7 @@ from gradio.utils import get_upload_folder
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from magicstyle_core import ASSETS
 from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.places import Place, place_for
@@ -26,7 +27,6 @@ from magicstyle_core.ui.theme import theme
 if TYPE_CHECKING:
     from magicstyle_core.engine import StyleEngine
 
-ASSETS = Path(__file__).resolve().parent / "assets"
 # `app_kwargs` of Gradio's `launch` and `mount_gradio_app`: /healthz answers from the first request on.
 APP_KWARGS = {"routes": [Route("/healthz", lambda request: JSONResponse({"status": "ok"}))]}
 MAX_WAITING = 256  # events in Gradio's queue; the desk keeps the order, and a page takes few

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
+# The embedded model, the examples and the page's style: within the package when installed, beside it in a checkout.
+_PACKAGE = Path(__file__).resolve().parent
+ASSETS = next(folder for folder in (_PACKAGE / "assets", _PACKAGE.parent / "assets") if folder.is_dir())
+
 __all__ = [
+    "ASSETS",
     "PRESETS",
     "Frame",
     "FusionSettings",
@@ -43,7 +49,11 @@ _HOMES = {
     "settings": ("PRESETS", "FusionSettings", "InversionSettings"),
 }
 
-logging.getLogger("xformers").setLevel(logging.ERROR)  # diffusers imports it; without CUDA it warns at length
+for _name in (
+    "xformers",
+    "transformers.utils.import_utils",
+):  # diffusers imports both; they miss what nobody needs here
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,26 +1,27 @@
-"""The command line: stylize pictures, invert one, show what a model offers, serve the page."""
+"""The command line: stylize pictures, compare settings, look into the attention, invert, serve the page."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from magicstyle_core import batch
 from magicstyle_core.batch import say
 from magicstyle_core.errors import MagicStyleError, SettingsError
-from magicstyle_core.settings import PRESETS, InversionSettings, Setting, table
+from magicstyle_core.grid import Grid, parse_values
+from magicstyle_core.options import add_model_options, add_settings, load_engine
+from magicstyle_core.settings import PRESETS, InversionSettings, table
 
-if TYPE_CHECKING:
-    from magicstyle_core.engine import StyleEngine
-
-HEADINGS = {"main": "the picture", "advanced": "advanced", "region": "region", "inversion": "inversion"}
+GROUPS = ("coarse", "middle", "fine")
+SHOWN = ("output", "size", "seconds", "unet_calls")  # of a picture; with --json all of its recipe
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,71 +33,91 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     model = Parser(add_help=False)
-    model.add_argument("--model", default="mini", help="mini, sd15, a diffusers folder or a hub id")
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    model.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
-
-    parser = Parser(prog="magicstyle", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-    add = commands.add_parser("stylize", parents=[model], help="draw photographs in the style of other pictures")
-    add.add_argument(
+    add_model_options(model)
+    order = Parser(add_help=False)
+    order.add_argument(
         "contents", nargs="+", type=Path, metavar="PHOTO", help="without --style, the last one is the style"
     )
-    add.add_argument(
+    order.add_argument(
         "--style", action="append", type=Path, default=[], metavar="FILE", help="may be given several times"
     )
-    add.add_argument("--weight", nargs="+", type=float, metavar="W", help="one for each style, such as 1 3")
-    add.add_argument(
+    order.add_argument("--weight", nargs="+", type=float, metavar="W", help="one for each style, such as 1 3")
+    order.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT",
         help="a .png, which carries its settings, a .jpg or .webp, which don't; or a folder for PNGs",
     )  # fmt: skip
-    add.add_argument(
+    order.add_argument(
         "--settings", type=Path, metavar="FILE", help="a PNG made here, or JSON; other options override it"
     )
-    add.add_argument("--preset", help=f"one of {', '.join(PRESETS)}; single settings override it")
-    add.add_argument("--mask", type=Path, metavar="FILE", help="the style goes where this picture is white")
-    add.add_argument("--region", choices=batch.REGIONS, help="the style goes to faces, or all around them")
-    _add_settings(add, table())
-    add.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
-    invert_ = commands.add_parser("invert", parents=[model], help="invert a picture and report what it costs")
-    invert_.add_argument("image", type=Path, metavar="PHOTO")
-    _add_settings(invert_, [setting for setting in table() if setting.group == "inversion"])
-    invert_.add_argument("--json", action="store_true", help="print it as JSON")
-    info_ = commands.add_parser("info", parents=[model], help="layers, size and presets of a model")
-    info_.add_argument("--json", action="store_true", help="print it as JSON")
-    for command, run in ((add, stylize), (invert_, invert), (info_, info)):
+    order.add_argument("--preset", help=f"one of {', '.join(PRESETS)}; single settings override it")
+    order.add_argument("--mask", type=Path, metavar="FILE", help="the style goes where this picture is white")
+    order.add_argument("--region", choices=batch.REGIONS, help="the style goes to faces, or all around them")
+    add_settings(order, table())
+
+    parser = Parser(prog="magicstyle", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], parents: list[Parser], text: str) -> Parser:
+        command = commands.add_parser(name, parents=parents, help=text, description=text)
         command.set_defaults(run=run)
+        return command
+
+    stylize_ = add("stylize", stylize, [model, order], "draw photographs in the style of other pictures")
+    stylize_.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
+    grid_ = add("grid", draw_grid, [model, order], "draw one photograph with several values of one or two settings")
+    for axis, direction in (("x", "across"), ("y", "down")):
+        grid_.add_argument(
+            f"-{axis}", nargs=2, required=axis == "x", metavar=("NAME", "VALUES"),
+            help=f"a setting, and its values {direction}, such as strength '0, 0.5, 1' or strength '0–1 [5]'",
+        )  # fmt: skip
+    lens_ = add("lens", look, [model, order], "light up what a spot of the result looked at in the style")
+    lens_.add_argument(
+        "--spot", nargs=2, type=float, required=True, metavar=("X", "Y"), help="across and down, from 0 to 1"
+    )
+    lens_.add_argument("--group", choices=GROUPS, default="fine", help="of the layers that are asked")
+    invert_ = add("invert", invert, [model], "invert a picture and report what it costs")
+    invert_.add_argument("image", type=Path, metavar="PHOTO")
+    add_settings(invert_, [setting for setting in table() if setting.group == "inversion"])
+    invert_.add_argument("--json", action="store_true", help="print it as JSON")
+    info_ = add("info", info, [model], "layers, size and presets of a model")
+    info_.add_argument("--json", action="store_true", help="print it as JSON")
     return parser
 
 
-def _add_settings(parser: Parser, settings: Sequence[Setting]) -> None:
-    """A flag for each of the settings, from the table."""
-    groups = {setting.group: None for setting in settings}
-    for group in groups:
-        section = parser.add_argument_group(HEADINGS[group])
-        for setting in settings:
-            if setting.group == group:
-                several = {"nargs": "+"} if setting.kind == "layers" else {}
-                metavar = f"{{{','.join(setting.choices)}}}" if setting.choices else "NAME" if several else "N"
-                section.add_argument(
-                    f"--{setting.name.replace('_', '-')}", type=setting.parse, metavar=metavar, help=_help(setting),
-                    **several,  # type: ignore[arg-type]
-                )  # fmt: skip
-
-
-def _help(setting: Setting) -> str:
-    if setting.low is None or setting.default is None:
-        return setting.hint
-    return f"{setting.low:g} to {setting.high:g}. {setting.hint}"
-
-
 def stylize(arguments: argparse.Namespace) -> int:
-    plan = batch.plan(arguments)
-    return batch.run(plan, _load(arguments), lambda report: _print(report, arguments.json))
+    order = batch.take(arguments)
+
+    def show(report: dict[str, Any]) -> None:
+        shown = report if arguments.json else {name: report[name] for name in SHOWN}
+        _print(shown, arguments.json)
+
+    return batch.Batch(order, load_engine(arguments)).stylize(show)
+
+
+def draw_grid(arguments: argparse.Namespace) -> int:
+    axes = [(name, tuple(parse_values(name, text))) for name, text in filter(None, (arguments.x, arguments.y))]
+    grid = Grid(*axes[0], *axes[1]) if len(axes) == 2 else Grid(*axes[0])
+    order = _single(arguments)
+    return batch.Batch(order, load_engine(arguments)).draw_grid(grid)
+
+
+def look(arguments: argparse.Namespace) -> int:
+    if not all(0 <= place <= 1 for place in arguments.spot):
+        raise SettingsError(f"--spot got {arguments.spot}, expected two numbers from 0 to 1.")
+    order = _single(arguments)
+    return batch.Batch(order, load_engine(arguments)).look(tuple(arguments.spot), arguments.group)
+
+
+def _single(arguments: argparse.Namespace) -> batch.Order:
+    """An order of one photograph whose result is a file."""
+    order = batch.take(arguments)
+    if list(order.outputs.values()) != [arguments.output]:
+        raise SettingsError(f"-o got {arguments.output} for one photograph, expected a file.")
+    return order
 
 
 def invert(arguments: argparse.Namespace) -> int:
-    engine = _load(arguments)
+    engine = load_engine(arguments)
     start = time.perf_counter()
     inversion = engine.invert(arguments.image, InversionSettings(steps=arguments.steps, size=arguments.size))
     height, width = inversion.picture.pixels.shape[:2]
@@ -111,7 +132,7 @@ def invert(arguments: argparse.Namespace) -> int:
 
 
 def info(arguments: argparse.Namespace) -> int:
-    engine = _load(arguments)
+    engine = load_engine(arguments)
     report = {
         "model": engine.model.name,
         "device": str(engine.model.device),
@@ -126,20 +147,15 @@ def info(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load(arguments: argparse.Namespace) -> StyleEngine:
-    from magicstyle_core.engine import StyleEngine
-
-    return StyleEngine.load(arguments.model, device=arguments.device, dtype=arguments.dtype)
-
-
 def _print(report: dict[str, Any], as_json: bool) -> None:
     """One JSON object in one line, or a line for each of its parts."""
-    lines = [json.dumps(report)] if as_json else [f"{name}: {value}" for name, value in report.items() if value != ""]
+    lines = [json.dumps(report)] if as_json else [f"{name}: {value}" for name, value in report.items()]
     tqdm.write("\n".join(lines), file=sys.stdout)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 = all done, 1 = not all of it, 130 = stopped by the keyboard."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice at import is for programmers
     try:
         arguments = build_parser().parse_args(argv)
         failed: int = arguments.run(arguments)

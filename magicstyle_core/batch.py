@@ -8,17 +8,19 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from magicstyle_core import __version__
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
+from magicstyle_core.grid import Grid, sheet
 from magicstyle_core.metadata import Recipe, StyleUse, circumstances, encode_mask, read_settings, write_png
+from magicstyle_core.regions import face_mask, fit_mask, open_mask
 from magicstyle_core.settings import RENAMED_PRESETS, TABLE, FusionSettings, InversionSettings, apply_preset
 
 if TYPE_CHECKING:
@@ -26,18 +28,15 @@ if TYPE_CHECKING:
     from magicstyle_core.engine import StyleEngine
     from magicstyle_core.images import Picture
 
-Returned = TypeVar("Returned")
-
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 95  # of lossy files: Pillow's documentation advises against more
-MASK_SIDE = 2048  # pixels; no result is larger
 REGIONS = ("face", "background")
 EMPTY = Recipe(version=__version__, model="", settings=FusionSettings(), inversion=InversionSettings())
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `stylize` is asked for, checked as far as it goes without a model."""
+class Order:
+    """What is asked for, checked as far as it goes without a model."""
 
     outputs: dict[Path, Path]  # by photograph
     styles: list[tuple[Path, float]]
@@ -46,42 +45,32 @@ class Plan:
     inversion: InversionSettings
     region: str | None
     mask: Image.Image | None
-    masked: str  # digest of the photograph that the mask was made for; "" = any
-
-    def settings(self, engine: StyleEngine) -> FusionSettings:
-        """Raises SettingsError when the model lacks a layer."""
-        from magicstyle_core.hooks import choose_layers
-
-        base = self.base or apply_preset(engine.model.preset, FusionSettings())
-        settings = base.replace(**self.changes)
-        choose_layers(engine.layers(), settings.layers)
-        return settings
+    saved: Recipe  # the file of settings, if there is one
 
     def mask_for(self, picture: Picture) -> Image.Image | None:
-        """Mode "L", as large as the picture. Raises ImageError when a region is wanted and there is no face."""
+        """Mode "L", as large as the picture. Raises ImageError: no face for a region, or a mask of another shape."""
         mask = self.mask
-        if self.region and not (mask and picture.digest == self.masked):
-            from magicstyle_core.regions import face_mask
-
+        if self.region and not (mask and picture.digest == self.saved.content):
             mask = face_mask(picture.image)
             if mask is None:
                 raise ImageError("No face was found in it; give --mask FILE, or leave --region out.")
             if self.region == "background":
                 mask = ImageOps.invert(mask)
-        return mask and mask.resize(picture.image.size, Image.Resampling.BILINEAR)
+        return mask and fit_mask(mask, picture.image.size)
 
 
-def plan(arguments: argparse.Namespace) -> Plan:
-    """Raises MagicStyleError."""
+def take(arguments: argparse.Namespace) -> Order:
+    """The order that the flags make. Raises MagicStyleError."""
     contents, styles = list(dict.fromkeys(arguments.contents)), list(arguments.style)
     if not styles:
         if len(arguments.contents) != 2:
-            raise SettingsError(f"stylize got {len(contents)} pictures and no style, expected --style FILE.")
+            count = len(arguments.contents)
+            raise SettingsError(f"Got {count} pictures and no style, expected --style FILE.")
         *contents, style = arguments.contents
         styles = [style]
-    for path in styles:
-        if not path.is_file():
-            raise ImageError(f"There is no file {str(path)!r} to take the style from; check the path.")
+    absent = [path for path in (*contents, *styles) if not path.is_file()]
+    if absent and (absent[-1] in styles or len(absent) == len(contents)):  # else the other photographs can be made
+        raise ImageError(f"There is no file {str(absent[-1])!r}; check the path.")
     if arguments.mask and arguments.region:
         raise SettingsError("Both --mask and --region are given; leave one of them out.")
     saved = read_settings(arguments.settings) if arguments.settings else EMPTY
@@ -98,15 +87,15 @@ def plan(arguments: argparse.Namespace) -> Plan:
     changes = {name: value for name, value in given.items() if name in FusionSettings.model_fields}
     (base or FusionSettings()).replace(**changes)
     region = None if arguments.mask else arguments.region or saved.region
-    return Plan(
+    return Order(
         outputs=_outputs(contents, styles, arguments.output),
         styles=list(zip(styles, _weights(arguments.weight, saved, len(styles)), strict=True)),
         base=base,
         changes=changes,
         inversion=saved.inversion.replace(**{name: value for name, value in given.items() if name not in changes}),
         region=region if region in REGIONS else None,
-        mask=_open_mask(arguments.mask) if arguments.mask else None if arguments.region else saved.mask_image,
-        masked="" if arguments.mask or arguments.region else saved.content,
+        mask=open_mask(arguments.mask) if arguments.mask else None if arguments.region else saved.mask_image,
+        saved=saved,
     )
 
 
@@ -148,76 +137,151 @@ def _outputs(contents: Sequence[Path], styles: Sequence[Path], output: Path) -> 
     return outputs
 
 
-def _open_mask(path: Path) -> Image.Image:
-    """By its alpha channel if it has one, else by its brightness; mode "L"."""
-    from magicstyle_core.images import open_picture
-
-    picture = open_picture(path, MASK_SIDE, 1)
-    return picture.image.convert("L") if picture.alpha is None else Image.fromarray(picture.alpha)
-
-
-def run(plan: Plan, engine: StyleEngine, show: Callable[[dict[str, Any]], None]) -> int:
-    """Makes every picture of the plan that can be made, and shows a report of each.
-
-    Returns:
-        How many could not be made; why is said.
+class Batch:
+    """An order and the engine that carries it out. The styles are inverted once.
 
     Raises:
-        MagicStyleError: none can be made.
+        SettingsError: the model lacks a layer, or takes fewer steps than the render.
     """
-    settings, model = plan.settings(engine), engine.model
-    steps = plan.inversion.steps or model.steps
-    inversion = plan.inversion.replace(steps=steps, size=plan.inversion.size or model.size)
-    calls = steps * len(plan.styles) + (steps + (settings.render_steps or steps)) * len(plan.outputs)
-    failed = 0
-    with tqdm(total=calls, unit="call", disable=None, leave=False) as bar:
-        styles = []
-        for path, weight in plan.styles:
-            styles.append((_returned(engine.inverting(path, inversion, session="styles"), bar), weight))
-        for content, output in plan.outputs.items():
+
+    def __init__(self, order: Order, engine: StyleEngine) -> None:
+        from magicstyle_core.hooks import choose_layers
+
+        self.order, self.engine, model = order, engine, engine.model
+        self.settings = (order.base or apply_preset(model.preset, FusionSettings())).replace(**order.changes)
+        choose_layers(engine.layers(), self.settings.layers)
+        steps, renders = order.inversion.steps or model.steps, self.settings.render_steps
+        if renders is not None and renders > steps:
+            raise SettingsError(f"render_steps got {renders}, expected at most the inversion's {steps}.")
+        self.inversion = order.inversion.replace(steps=steps, size=order.inversion.size or model.size)
+        self.calls = steps * len(order.styles) + (steps + (renders or steps)) * len(order.outputs)
+        if order.saved.model not in ("", model.name):
+            say(f"The settings were made with the model {order.saved.model}, this is {model.name}.")
+
+    def stylize(self, show: Callable[[dict[str, Any]], None]) -> int:
+        """Makes every picture that can be made, and shows a report of each.
+
+        Returns:
+            How many could not be made; why is said.
+
+        Raises:
+            MagicStyleError: a style cannot be used.
+        """
+        failed, outputs = 0, self.order.outputs
+        with tqdm(total=self.calls, unit="call", disable=None, leave=False) as bar:
+            styles = [(self._invert(path, "styles", bar), weight) for path, weight in self.order.styles]
+            for content, output in outputs.items():
+                try:
+                    show(self._stylize_one(content, styles, output, bar))
+                except MagicStyleError as error:
+                    failed += 1
+                    say(f"error: {content}: {error}" if len(outputs) > 1 else f"error: {error}")
+                self.engine.forget("photographs")
+        for message in self.engine.model.messages:
+            say(message)
+        return failed
+
+    def _stylize_one(
+        self, path: Path, styles: Sequence[tuple[Inversion, float]], output: Path, bar: tqdm[Any]
+    ) -> dict[str, Any]:
+        """Makes one picture and writes it; returns what was done. Raises MagicStyleError."""
+        start, calls = time.perf_counter(), self.engine.model.unet_calls
+        picture = self.engine.prepare(path, self.inversion.size)
+        mask = self.order.mask_for(picture)
+        content = self._invert(picture, "photographs", bar)
+        inverted, inversion_calls = time.perf_counter(), self.engine.model.unet_calls - calls
+        image, render_calls = None, 0
+        for frame in self.engine.render(content, styles, self.settings, mask=mask):
+            image, render_calls = frame.image, frame.unet_calls
+            bar.update()
+        rendered = time.perf_counter()
+        assert image is not None
+        recipe = Recipe(
+            version=__version__,
+            settings=self.settings,
+            inversion=self.inversion,
+            content=picture.digest,
+            styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in styles),
+            region=self.order.region or ("mask" if mask else "everywhere"),
+            mask=encode_mask(mask) if mask else "",
+            **circumstances(self.engine, content, *(style for style, _ in styles)),
+        )
+        _save(image, output, recipe)
+        return {
+            "output": str(output),
+            "size": list(image.size),
+            "seconds": {"invert": round(inverted - start, 3), "render": round(rendered - inverted, 3)},
+            "unet_calls": {"invert": inversion_calls, "render": render_calls},
+            "bytes": self.engine.stats()["bytes"],
+            **recipe.model_dump(mode="json"),
+        }
+
+    def draw_grid(self, grid: Grid) -> int:
+        """Makes every cell's picture of the first photograph, and the contact sheet; a failing cell says why.
+
+        Returns:
+            How many cells have no picture.
+
+        Raises:
+            MagicStyleError: a picture cannot be used.
+        """
+        ((content, output),) = self.order.outputs.items()
+        picture = self.engine.prepare(content, self.inversion.size)
+        mask = self.order.mask_for(picture)
+        images: dict[tuple[int, int], Image.Image | Exception] = {}
+        with tqdm(total=grid.total, unit="picture", disable=None, leave=False) as bar:
+            styles = [(self.engine.invert(path, self.inversion), weight) for path, weight in self.order.styles]
+            inverted = self.engine.invert(picture, self.inversion)
+            for cell in grid.cells(self.settings):
+                try:
+                    if cell.error is not None:
+                        raise cell.error
+                    result = self.engine.stylize(inverted, styles, cell.settings, mask=mask)
+                    images[cell.row, cell.column] = result.image
+                except MagicStyleError as error:
+                    images[cell.row, cell.column] = error
+                bar.update()
+        _save(sheet(grid, images), output, None)
+        return sum(isinstance(image, Exception) for image in images.values())
+
+    def look(self, spot: tuple[float, float], group: str) -> int:
+        """Draws the styles, side by side, with light on what a spot of the first photograph's result looked at.
+
+        Raises:
+            MagicStyleError: a picture cannot be used, or FFA is off.
+        """
+        from magicstyle_core.lens import lit, look
+
+        ((content, output),) = self.order.outputs.items()
+        picture = self.engine.prepare(content, self.inversion.size)
+        mask = self.order.mask_for(picture)
+        with tqdm(total=self.calls, unit="call", disable=None, leave=False) as bar:
+            styles = [(self._invert(path, "styles", bar), weight) for path, weight in self.order.styles]
+            inverted = self._invert(picture, "photographs", bar)
+            self.engine.stylize(inverted, styles, self.settings, mask=mask)
+        maps = look(self.engine, inverted, styles, self.settings, spot, mask=mask, group=group)
+        images = [lit(style.picture, paid) for (style, _), paid in zip(styles, maps, strict=True)]
+        joined = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)))
+        x = 0
+        for image in images:
+            joined.paste(image, (x, 0))
+            x += image.width
+        _save(joined, output, None)
+        return 0
+
+    def _invert(self, source: Path | Picture, session: str, bar: tqdm[Any]) -> Inversion:
+        """Each model call moves the bar."""
+        steps = self.engine.inverting(source, self.inversion, session=session)
+        while True:
             try:
-                picture = engine.prepare(content, inversion.size)
-                show(_stylize(engine, picture, styles, settings, inversion, plan, output, bar))
-            except MagicStyleError as error:
-                failed += 1
-                say(f"error: {content}: {error}" if len(plan.outputs) > 1 else f"error: {error}")
-            engine.forget("photographs")
-    for message in model.messages:
-        say(message)
-    return failed
+                next(steps)
+            except StopIteration as stop:
+                inversion: Inversion = stop.value
+                return inversion
+            bar.update()
 
 
-def _stylize(
-    engine: StyleEngine,
-    picture: Picture,
-    styles: Sequence[tuple[Inversion, float]],
-    settings: FusionSettings,
-    inversion: InversionSettings,
-    plan: Plan,
-    output: Path,
-    bar: tqdm[Any],
-) -> dict[str, Any]:
-    """Makes one picture and writes it; returns what was done. Raises MagicStyleError."""
-    start, calls = time.perf_counter(), engine.model.unet_calls
-    mask = plan.mask_for(picture)
-    content = _returned(engine.inverting(picture, inversion, session="photographs"), bar)
-    inverted, inversion_calls = time.perf_counter(), engine.model.unet_calls - calls
-    image, render_calls = None, 0
-    for frame in engine.render(content, styles, settings, mask=mask):
-        image, render_calls = frame.image, frame.unet_calls
-        bar.update()
-    rendered = time.perf_counter()
-    assert image is not None
-    recipe = Recipe(
-        version=__version__,
-        settings=settings,
-        inversion=inversion,
-        content=picture.digest,
-        styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in styles),
-        region=plan.region or ("mask" if mask else "everywhere"),
-        mask=encode_mask(mask) if mask else "",
-        **circumstances(engine, content, *(style for style, _ in styles)),
-    )
+def _save(image: Image.Image, output: Path, recipe: Recipe | None) -> None:
     kind = FORMATS[output.suffix.lower()]
     try:
         if kind == "PNG":
@@ -226,25 +290,6 @@ def _stylize(
             image.save(output, kind, quality=QUALITY)
     except OSError as error:
         raise SettingsError(f"{str(output)!r} cannot be written ({error.strerror or error}).") from error
-    return {
-        "output": str(output),
-        "size": list(image.size),
-        "seconds": {"invert": round(inverted - start, 3), "render": round(rendered - inverted, 3)},
-        "unet_calls": {"invert": inversion_calls, "render": render_calls},
-        "bytes": engine.stats()["bytes"],
-        **recipe.model_dump(mode="json"),
-    }
-
-
-def _returned(steps: Generator[object, None, Returned], bar: tqdm[Any]) -> Returned:
-    """What a generator returns; each of its steps moves the bar."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            returned: Returned = stop.value
-            return returned
-        bar.update()
 
 
 def say(message: str) -> None:

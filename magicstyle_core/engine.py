@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 import magicstyle_core
-from magicstyle_core import limits, loading, method
+from magicstyle_core import limits, loading, method, quick
 from magicstyle_core.bank import FeatureBank, Inversion
 from magicstyle_core.finish import finished
 from magicstyle_core.guard import Guard
@@ -32,12 +32,8 @@ from magicstyle_core.pixels import to_image, to_tensor
 from magicstyle_core.plan import Plan, Styles, plan
 from magicstyle_core.reading import FeatureReader
 from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings
-from magicstyle_core.store import FeatureStore
+from magicstyle_core.store import FeatureStore, budgets
 
-HOST_SHARE = (
-    4  # one part in so many of all memory is for features; the rest is the model's, the page's, other programs'
-)
-DEVICE_SHARE = 2  # the same of what is free on a GPU once the model is there
 BANKS = 4  # a budget should hold so many banks: a photograph and three styles
 NO_ROOM = "There is no room for the features of every picture; those without are computed again at each render."
 
@@ -82,7 +78,7 @@ class StyleEngine:
         self.guard = Guard(model, self._free_device_memory)
         half = torch.float16 if model.dtype == torch.float32 else model.dtype
         self.bank_dtype = torch.int8 if eight_bit else half
-        on_device, on_host = _budgets(model.device, budget_bytes)
+        on_device, on_host = budgets(model.device, budget_bytes)
         self.store = FeatureStore(device=model.device, device_budget=on_device, host_budget=on_host)
         self._largest_bank = max(on_device, on_host)
         self._filling: WeakSet[FeatureBank] = WeakSet()  # not yet in the store
@@ -135,7 +131,7 @@ class StyleEngine:
                     yield
                 bank.write(step, features)
 
-            run = method.invert(self.guard.denoise, latents, schedule, recording)
+            run = self.model.invert(self.guard.denoise, latents, schedule, recording)
             try:
                 while True:
                     yield Progress(next(run), steps)
@@ -198,7 +194,7 @@ class StyleEngine:
         mask: Image.Image | None = None,
         draft: bool = False,
         preview_every: int = 0,
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         """Renders step by step; closing the iterator stops within one UNet call.
 
         Args:
@@ -212,23 +208,7 @@ class StyleEngine:
         """
         wish = plan(self.model, content, styles, settings or FusionSettings(), mask, draft)
         settings, total, device = wish.settings, len(wish.steps), self.model.device
-        names = [layer.name for layer in wish.layers]
-        features = FeatureReader(self.store, device, names, wish.steps, self._compute, self._new_bank)
-        how = Fusing(
-            wish.strength, settings.structure, settings.temperature, settings.fusion,
-            [weight for _, weight in wish.styles], self.model.attend,
-        )  # fmt: skip
-
-        @contextmanager
-        def around(step: int) -> Iterator[None]:
-            if not wish.layers:
-                yield
-                return
-            content_features = features(content, step)
-            style_features = [features(style, step) for style, _ in wish.styles]
-            with self.model.lock, fuse(self.model.unet, wish.layers, content_features, style_features, how):
-                yield
-
+        features = self.reader(wish)
         known = [self.store.remembered(content.session, digest) for digest in wish.history]
         done = next((n for n in range(total, 0, -1) if known[n] is not None), 0)
         begin = known[done].to(device) if done else None  # type: ignore[union-attr]
@@ -236,12 +216,16 @@ class StyleEngine:
             yield Frame(done, total, 0, self._picture(wish, begin) if done == total else None, final=done == total)
         if done == total:
             return
+        trajectory, calls = content.trajectory.to(device), 0
+        if self.model.exact:
+            still = self.fusing(wish.without_style(), features)
+            trajectory, calls = quick.with_estimates(self.guard.denoise, still, trajectory, wish, self.store)
         run = method.render(
-            self.guard.denoise, content.trajectory.to(device), self.model.schedule(content.steps), wish.steps[done:],
-            around,
-            strength=wish.strength, styles=[(style.trajectory.to(device), weight) for style, weight in wish.styles],
+            self.guard.denoise, trajectory, self.model.schedule(content.steps),
+            wish.steps[done:], self.fusing(wish, features), strength=wish.strength, begin=begin, seed=settings.seed,
+            styles=[(style.trajectory.to(device), weight) for style, weight in wish.styles],
             palette=settings.palette, colour=settings.colour, residual=settings.residual,
-            window=(settings.start, settings.end), seed=settings.seed, begin=begin,
+            window=(settings.start, settings.end),
         )  # fmt: skip
         for n, step in enumerate(run, done + 1):
             self.store.remember(content.session, wish.history[n], step.latents.cpu())
@@ -250,7 +234,31 @@ class StyleEngine:
                 image = self._picture(wish, step.latents)
             elif preview_every and n % preview_every == 0:
                 image = to_image((self.guard.preview if self.model.preview_vae else self.guard.decode)(step.denoised))
-            yield Frame(n, total, n - done + features.unet_calls, image, final=n == total)
+            yield Frame(n, total, n - done + calls + features.unet_calls, image, final=n == total)
+
+    def reader(self, wish: Plan) -> FeatureReader:
+        """What gives a render its features, see reading.py."""
+        names = [layer.name for layer in wish.layers]
+        return FeatureReader(self.store, self.model.device, names, wish.steps, self._compute, self._new_bank)
+
+    def fusing(self, wish: Plan, features: FeatureReader) -> method.Around:
+        """What surrounds the UNet call at a stored step: FFA in the layers of the plan, and the model's lock."""
+        settings, weights = wish.settings, [weight for _, weight in wish.styles]
+        how = Fusing(
+            wish.strength, settings.structure, settings.temperature, settings.fusion, weights, self.model.attend
+        )
+
+        @contextmanager
+        def around(step: int) -> Iterator[None]:
+            if not wish.layers:
+                yield
+                return
+            content = features(wish.content, step)
+            styles = [features(style, step) for style, _ in wish.styles]
+            with self.model.lock, fuse(self.model.unet, wish.layers, content, styles, how):
+                yield
+
+        return around
 
     def _picture(self, wish: Plan, latents: Tensor) -> Image.Image:
         """Finished latents as the finished picture."""
@@ -307,9 +315,10 @@ class StyleEngine:
 
     def _compute(self, source: Inversion, step: int) -> Features:
         """Every layer's input at a stored step, by the inversion's own UNet call."""
-        latents = source.trajectory.latents[step].to(self.model.device)  # (1, channels, height, width)
+        latents = source.trajectory.latents.to(self.model.device)  # (T, 1, channels, height, width)
+        z, timestep = self.model.recorded_at(latents, source.timesteps, step)
         with self.model.lock, record(self.model.unet, self.model.layers) as features:
-            self.guard.denoise(latents, source.timesteps[step])
+            self.guard.denoise(z, timestep)
         return features
 
     def _new_bank(self) -> FeatureBank:
@@ -384,12 +393,3 @@ class StyleEngine:
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
         return True
-
-
-def _budgets(device: torch.device, limit: int | None) -> tuple[int, int]:
-    """Most bytes of banks on the device and in host memory: a share of what there is, at most the given limit."""
-    host = limits.memory_bytes() // HOST_SHARE
-    on_device = torch.cuda.mem_get_info(device)[0] // DEVICE_SHARE if device.type == "cuda" else host
-    if limit is not None:
-        host, on_device = min(host, limit), min(on_device, limit)
-    return (on_device, host) if device.type == "cuda" else (on_device, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from magicstyle_core import quick
 from magicstyle_core.errors import ModelError
 from magicstyle_core.hub import ENCODERS, list_files, needed_parts, read_json
 from magicstyle_core.model import Defaults
@@ -87,13 +88,14 @@ def find_defaults(configs: Configs, multiple: int, training_timesteps: int) -> D
     elif size < OLD_SIZE and _version(configs.unet) < (0, 9):
         size = OLD_SIZE
     wishes = configs.pipeline
+    consistency = bool(configs.unet.get("time_cond_proj_dim")) or "LCM" in configs.scheduler.get("_class_name", "")
     wanted = Defaults(
         size=size * multiple,
-        steps=wishes.get("steps", STEPS),
+        steps=wishes.get("steps", quick.STEPS if consistency else STEPS),
         t_max=wishes.get("t_max", training_timesteps),
         preset=wishes.get("preset", PRESET),
         margin=wishes.get("margin", 0),
-        consistency=bool(configs.unet.get("time_cond_proj_dim")) or "LCM" in configs.scheduler.get("_class_name", ""),
+        consistency=consistency,
     )
     if not 2 <= wanted.steps <= wanted.t_max <= training_timesteps:
         raise ModelError(

@@ -20,6 +20,7 @@ from torch import Tensor
 from magicstyle_core.errors import ModelError, SettingsError
 from magicstyle_core.method import Attend, Fusion, feature_fusion_attention, sdpa
 
+GROUPS = ("coarse", "middle", "fine")
 Features = Mapping[str, Tensor]  # layer name -> input of that layer, (batch, tokens, channels)
 
 
@@ -71,25 +72,29 @@ def choose_layers(layers: Sequence[Layer], chosen: Sequence[str]) -> list[Layer]
     A name is "all", a side ("up"), a group ("fine"), both ("up.fine"), a label ("up 2.1"), or a dotted prefix of the
     module's name ("up_blocks.2").
 
+    A group that this model does not have, as "middle" in Stable Diffusion XL, is left out where another name matches.
+
     Raises:
         SettingsError: a name matches no layer.
     """
-    matched: set[str] = set()
-    for choice in chosen:
-        hits = {
+    hits = {
+        choice: {
             layer.name
             for layer in layers
             if choice in ("all", layer.side, layer.group, f"{layer.side}.{layer.group}", layer.label)
             or f"{layer.name}.".startswith(f"{choice}.")
         }
-        if not hits:
+        for choice in chosen
+    }
+    for choice, names in hits.items():
+        group_elsewhere = choice.split(".")[-1] in GROUPS and any(hits.values())
+        if not names and not group_elsewhere:
             labels = ", ".join(layer.label for layer in layers)
             raise SettingsError(
                 f"Layer {choice!r} matches nothing in this model. Choose 'all', a side (down, mid, up), a group "
                 f"(coarse, middle, fine), both (up.fine), or one of: {labels}."
             )
-        matched |= hits
-    return [layer for layer in layers if layer.name in matched]
+    return [layer for layer in layers if any(layer.name in names for names in hits.values())]
 
 
 @contextmanager

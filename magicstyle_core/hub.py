@@ -78,10 +78,13 @@ def find(name: str, *, revision: str | None, variant: str | None, half: bool, pr
         raise ModelError(
             f"The hub has no model {name}, or it is private; check the spelling, or give your token in HF_TOKEN."
         ) from error
-    except (HTTPError, OSError) as error:
-        raise ModelError(
-            f"The download of {name} broke off ({first_sentence(error)}); start again, it goes on where it stopped."
-        ) from error
+    except (
+        HTTPError,
+        OSError,
+        RuntimeError,
+    ) as error:  # the last where one thread's failure closes the client of others
+        reason = first_sentence(error.__cause__ or error)
+        raise ModelError(f"The download of {name} broke off ({reason}); start again, whole files are kept.") from error
 
 
 def needed_parts(folder: Path, prompt: str) -> list[str]:
@@ -129,11 +132,14 @@ def choose_weights(files: Collection[str], part: str, variant: str | None, half:
             complete[name, safetensors] = tuple(whole)
         elif len(sharded) == max(shards for _, shards in found) and indices:
             complete[name, safetensors] = (*sharded, *indices)
-    names = [variant] if variant else ["fp16", None] if half else [None, "fp16"]
-    order = [(name, safetensors) for safetensors in (True, False) for name in names]
-    for key in [*order, (None, True), (None, False)]:
-        if key in complete:
-            return Weights(key[0], key[1], complete[key])
+    if variant:
+        names = [variant] if part == "unet" else [variant, None]  # repositories often have variants of the UNet alone
+    else:
+        names = ["fp16", None] if half else [None, "fp16"]
+    for safetensors in (True, False):
+        for name in names:
+            if (name, safetensors) in complete:
+                return Weights(name, safetensors, complete[name, safetensors])
     there = ", ".join(sorted({name or "none" for name, _ in complete})) or "no complete ones"
     asked = f" of the variant {variant!r}" if variant else ""
     raise ModelError(f"{part} has no weights{asked}; there are: {there}.")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
+from diffusers.utils.peft_utils import get_peft_kwargs
 
 from magicstyle_core.errors import ModelError
 from magicstyle_core.hub import first_sentence
@@ -37,9 +39,24 @@ class Lora:
         unet.unload_lora()
 
     def add_to_text_encoder(self, text_encoder: Any, part: str) -> None:
-        """Adds what it holds for the text encoder of that name, if anything."""
-        if any(name.startswith(f"{part}.") for name in self.state):
-            self.pipeline.load_lora_into_text_encoder(self.state, self.alphas, text_encoder=text_encoder, prefix=part)
+        """Adds what it holds for the text encoder of that name, if anything.
+
+        By PEFT alone: the way through transformers asks for a newer PEFT than there is.
+        """
+        from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+
+        state, alphas = (
+            {name.removeprefix(f"{part}."): value for name, value in values.items() if name.startswith(f"{part}.")}
+            for values in (self.state, self.alphas or {})
+        )
+        if not state:
+            return
+        state = convert_state_dict_to_peft(convert_state_dict_to_diffusers(state))
+        if not hasattr(text_encoder, "text_model"):  # newer transformers name its modules without this
+            state = {name.removeprefix("text_model."): value for name, value in state.items()}
+        ranks = {name: value.shape[1] for name, value in state.items() if "lora_B" in name}
+        inject_adapter_in_model(LoraConfig(**get_peft_kwargs(ranks, alphas, state, is_unet=False)), text_encoder)
+        set_peft_model_state_dict(text_encoder, state)
 
     def digest(self) -> str:
         return digest([self.file])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,10 @@ import torch.nn.functional as F
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, DDIMScheduler, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 
+from magicstyle_core import method, quick
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.hooks import OneTokenAttention, self_attention_layers
-from magicstyle_core.method import Attend, Schedule, ddim_timesteps, sdpa
+from magicstyle_core.method import Around, Attend, Denoise, Schedule, Trajectory, ddim_timesteps, sdpa
 
 TILING_FROM = 1024  # pixels; the VAE of SD takes a 1024 picture whole in 4 GiB, and tiles can show seams
 CONSISTENCY_GUIDANCE = 7.5  # diffusers' default for consistency models, 8.5, less 1; they are distilled at 2 to 14
@@ -81,6 +83,7 @@ class Model:
         self.final_alpha = scheduler.final_alpha_cumprod.to(device)  # ()
         self.size, self.steps, self.t_max = defaults.size, defaults.steps, defaults.t_max
         self.preset, self.margin, self.consistency = defaults.preset, defaults.margin, defaults.consistency
+        self.exact = False  # quick mode with the model's own estimates of the photograph
         self.options: dict[str, str] = {}  # beside its name, what it was loaded with: LoRA, prompt, revision, variant
         self.multiple = pixels_per_latent(vae)
         _tile(vae, max(TILING_FROM, self.size, vae.config.get("sample_size") or 0), self.multiple)
@@ -95,9 +98,10 @@ class Model:
         Raises:
             SettingsError: there are not so many.
         """
-        if steps > self.t_max:
-            raise SettingsError(f"{steps} steps are asked for, {self.name} has {self.t_max}; ask for fewer.")
-        timesteps = ddim_timesteps(steps, self.t_max)
+        most = 1 + int(quick.SPACING * quick.STRENGTH) if self.consistency else self.t_max
+        if steps > most:
+            raise SettingsError(f"{steps} steps are asked for, {self.name} has {most}; ask for fewer.")
+        timesteps = (quick.timesteps if self.consistency else ddim_timesteps)(steps, self.t_max)
         return Schedule(timesteps, self.alphas_cumprod[list(timesteps)], self.final_alpha)
 
     @torch.no_grad()
@@ -126,6 +130,24 @@ class Model:
             guidance = guidance_embedding(CONSISTENCY_GUIDANCE, channels)  # (1, channels)
             conditions["timestep_cond"] = guidance.to(self.device, self.dtype).expand(batch, -1)
         return conditions
+
+    def invert(
+        self, denoise: Denoise, latents: Tensor, schedule: Schedule, record: Around
+    ) -> Generator[int, None, Trajectory]:
+        """`method.invert`, or what takes its place for consistency models."""
+        if self.consistency:
+            return quick.invert(denoise, latents, schedule, record, self.alphas_cumprod[quick.REFERENCE])
+        return method.invert(denoise, latents, schedule, record)
+
+    def recorded_at(self, latents: Tensor, timesteps: Sequence[int], step: int) -> tuple[Tensor, int]:
+        """Latents and timestep of the call whose features `invert` recorded for a stored step.
+
+        Args:
+            latents: of the trajectory, (T, batch, channels, h, w).
+        """
+        if self.consistency:
+            return quick.noised(latents[0], self.alphas_cumprod[quick.REFERENCE]), quick.REFERENCE
+        return latents[step], timesteps[step]
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:

@@ -1,11 +1,18 @@
-"""The flags that say which model to load and how, the same for the page and the command line."""
+"""The flags that the page and the command line share: which model to load and how, and those of the settings table."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from magicstyle_core.engine import StyleEngine
+from magicstyle_core.settings import Setting
+
+if TYPE_CHECKING:
+    from magicstyle_core.engine import StyleEngine
+
+HEADINGS = {"main": "the picture", "advanced": "advanced", "region": "region", "inversion": "inversion"}
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +29,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--preview-vae", metavar="NAME", help="folder or hub id of an AutoencoderTiny for previews")
     model.add_argument("--revision", metavar="NAME", help="branch, tag or commit of the model on the hub")
     model.add_argument("--variant", metavar="NAME", help="of the weights, as fp16; default: what there is")
+    model.add_argument(
+        "--exact",
+        action="store_true",
+        help="models of few steps: 4 calls more keep little strength near the photograph",
+    )
     model.add_argument("--lora", metavar="FILE", help="a LoRA to add (needs the package peft)")
     model.add_argument("--prompt", metavar="TEXT", default="", help="what the picture shows; the method needs none")
     model.add_argument(
@@ -31,7 +43,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("MAGICSTYLE_BUDGET"),
         help="most gigabytes of stored features; default: a share of the memory",
     )
-    model.add_argument("--size", type=int, metavar="PIXELS", help="long side of pictures; default: the model's own")
 
 
 def load_engine(arguments: argparse.Namespace) -> StyleEngine:
@@ -40,7 +51,29 @@ def load_engine(arguments: argparse.Namespace) -> StyleEngine:
     Raises:
         ModelError: the model cannot be found, loaded or run.
     """
-    names = ("device", "dtype", "attention", "preview_vae", "revision", "variant", "lora", "prompt")
+    from magicstyle_core.engine import StyleEngine  # with torch, which flags are checked without
+
+    names = ("device", "dtype", "attention", "preview_vae", "revision", "variant", "lora", "prompt", "exact")
     options = {name: getattr(arguments, name) for name in names}
     budget_bytes = None if arguments.budget is None else int(arguments.budget * 1e9)
     return StyleEngine.load(arguments.model, budget_bytes=budget_bytes, **options)
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: Sequence[Setting]) -> None:
+    """A flag for each of the settings, from the table."""
+    for group in dict.fromkeys(setting.group for setting in settings):
+        section = parser.add_argument_group(HEADINGS[group])
+        for setting in settings:
+            if setting.group == group:
+                several = {"nargs": "+"} if setting.kind == "layers" else {}
+                metavar = f"{{{','.join(setting.choices)}}}" if setting.choices else "NAME" if several else "N"
+                section.add_argument(
+                    f"--{setting.name.replace('_', '-')}", type=setting.parse, metavar=metavar, help=_help(setting),
+                    **several,  # type: ignore[arg-type]
+                )  # fmt: skip
+
+
+def _help(setting: Setting) -> str:
+    if setting.low is None or setting.default is None:
+        return setting.hint
+    return f"{setting.low:g} to {setting.high:g}. {setting.hint}"

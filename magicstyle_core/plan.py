@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -37,6 +37,10 @@ class Plan:
     strength: Tensor  # the same over latents, (1, 1, latent_height, latent_width)
     history: list[str]  # digests of what led to the latents before the first step and after each one
 
+    def without_style(self) -> Plan:
+        """The same at strength 0, with FFA: the content attends to itself."""
+        return replace(self, strength=torch.zeros_like(self.strength), styles=[(self.content, 1.0)])
+
 
 def plan(
     model: Model,
@@ -60,7 +64,7 @@ def plan(
                 f"Content was inverted with {content.steps} steps, a style with {style.steps}; "
                 "invert both with the same number."
             )
-    count = settings.render_steps or content.steps
+    count = settings.render_steps or content.steps - model.consistency  # whose finished latents need no call
     if count > content.steps:
         raise SettingsError(
             f"{count} render steps are asked for, {content.steps} are stored; invert again with more, or ask for fewer."

@@ -1,7 +1,4 @@
-"""Everything that can be set, in one table: checks, command line, sliders, grid axes and docs/settings.md come from it.
-
-`python -m magicstyle_core.settings` prints docs/settings.md.
-"""
+"""Everything that can be set, in one table: checks, command line, sliders, grid axes and documentation come from it."""
 
 from __future__ import annotations
 
@@ -105,6 +102,8 @@ class _Settings(BaseModel):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Settings from plain values (JSON, PNG text). Raises SettingsError."""
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"The settings got {reprlib.repr(values)}, expected names with values.")
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:
@@ -281,55 +280,3 @@ def from_version_01(values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         current["layers"] = [".".join(GROUPS_01.get(part, part) for part in name) for name in parts]
     texture = current.pop("texture", 0)
     return current, f"Texture ({texture}) is gone since 0.1, so the picture will look different." if texture else ""
-
-
-_HEADINGS: dict[Group, str] = {
-    "main": "The picture",
-    "advanced": "Advanced",
-    "region": "Region",
-    "inversion": "Inversion: changing one of these inverts the pictures again",
-}
-
-
-def markdown() -> str:
-    """docs/settings.md."""
-    lines = ["# Settings", "", "Made by `python -m magicstyle_core.settings`; change the table there, not this page."]
-    for group, heading in _HEADINGS.items():
-        lines += ["", f"## {heading}", "", "| on the page | name | range | default | |", "|---|---|---|---|---|"]
-        for setting in table():
-            if setting.group == group:
-                span = ", ".join(setting.choices) or ("names" if setting.low is None else _span(setting))
-                lines.append(
-                    f"| {setting.label} | `{setting.name}` | {span} | {_text(setting.default)} | {setting.hint} |"
-                )
-    lines += [
-        "",
-        "## Presets",
-        "",
-        "What a preset does not name has its default.",
-        "",
-        "| preset | sets |",
-        "|---|---|",
-    ]
-    for name, preset in PRESETS.items():
-        changes = [f"`{key}` {_text(value)}" for key, value in preset.items() if value != TABLE[key].default]
-        lines.append(f"| {name} | {', '.join(changes) or 'the defaults'} |")
-    kept = ", ".join(f"`{name}`" for name in KEPT)
-    return "\n".join([*lines, "", f"A preset leaves {kept} as they are.", ""])
-
-
-def _span(setting: Setting) -> str:
-    high = "2^53 − 1" if setting.high == LARGEST_SEED else f"{setting.high:g}"
-    return f"{setting.low:g} to {high}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value) or NONE
-    if value is None:
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -15,12 +15,13 @@ from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from magicstyle_core import ASSETS
 from magicstyle_core.errors import ModelError
 from magicstyle_core.families import KNOWN, Configs, read_configs
 from magicstyle_core.hub import choose_weights, first_sentence, list_files
 from magicstyle_core.prompts import digest
 
-CONFIGS = Path(__file__).resolve().parent.parent / "assets/configs"
+CONFIGS = ASSETS / "configs"
 LFS_POINTER = b"version https://git-lfs"
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", ("cond_stage_model.", "conditioner.embedders.")
 OTHER_KINDS = {

@@ -12,8 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from magicstyle_core import limits
 from magicstyle_core.bank import FeatureBank, Inversion
 
+HOST_SHARE = 4  # one part in so many of all memory is for features; the rest is for the model and other programs
+DEVICE_SHARE = 2  # the same of what is free on a GPU once the model is there
 SHARED = "shared"  # the session of the bundled styles, which every session may read
 
 Address = tuple[str, str]  # session, key of the inversion
@@ -255,3 +258,12 @@ class FeatureStore:
             self._evicted["host"] += 1
         with suppress(RuntimeError):  # no memory left, or none that can be pinned
             entry.bank, entry.tier = bank.to(torch.device("cpu")), "host"
+
+
+def budgets(device: torch.device, limit: int | None) -> tuple[int, int]:
+    """Most bytes of banks on the device and in host memory: a share of what there is, at most the given limit."""
+    host = limits.memory_bytes() // HOST_SHARE
+    on_device = torch.cuda.mem_get_info(device)[0] // DEVICE_SHARE if device.type == "cuda" else host
+    if limit is not None:
+        host, on_device = min(host, limit), min(on_device, limit)
+    return (on_device, host) if device.type == "cuda" else (on_device, 0)

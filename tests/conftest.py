@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +16,14 @@ if TYPE_CHECKING:  # serving and the page are tested without torch, which takes 
 
 @pytest.fixture(scope="session")
 def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny_models import write_tiny_sd
+    from tests.tiny_models import write_tiny_sd
 
     return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd1"), 1)
 
 
 @pytest.fixture(scope="session")
 def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny_models import write_tiny_sd
+    from tests.tiny_models import write_tiny_sd
 
     return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd2"), 2)
 
@@ -64,3 +66,23 @@ def painted() -> Image.Image:
         across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
         canvas[(abs(along) < 14) & (abs(across) < 3)] = palette[rng.integers(5)]
     return Image.fromarray(canvas)
+
+
+_openings: list[str] | None = None  # while a test counts them
+
+
+def _note_opening(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _openings is not None:
+        _openings.append(str(arguments[0]))
+
+
+sys.addaudithook(_note_opening)  # for good: Python knows no way to take one back
+
+
+@pytest.fixture
+def openings() -> Iterator[list[str]]:
+    """Paths of the files that are opened, by whatever thread of this process, from the beginning of the test."""
+    global _openings
+    _openings = []
+    yield _openings
+    _openings = None

@@ -111,7 +111,7 @@ def _faded(task: Task) -> Image.Image:
     content, style = (source.picture.pixels.astype(float) for source in task.sources[:2])
     share = np.full(content.shape[:2], task.rendering.settings.strength / 1.5)
     if task.rendering.mask is not None:
-        height, width = share.shape
-        share *= np.asarray(task.rendering.mask.convert("L").resize((width, height)), float) / 255
+        mask = task.rendering.mask.resize((content.shape[1], content.shape[0]))
+        share *= np.asarray(mask, float) / 255
     pixels = content + share[..., None] * (style.mean((0, 1)) - content)
     return Image.fromarray(pixels.round().astype(np.uint8))

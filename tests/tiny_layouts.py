@@ -20,8 +20,9 @@ from diffusers import (
     VQModel,
 )
 from safetensors.torch import load_file, save_file
-from tiny_models import write_text_encoder, write_tokenizer
 from transformers import CLIPTextModel
+
+from tests.tiny_models import write_text_encoder, write_tokenizer
 
 TEXT_CHANNELS = 8
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
@@ -172,6 +173,13 @@ def works(name: str, change: Change, base: str = "sd") -> Layout:
     return Layout(name, base, change)
 
 
+def write(name: str, text: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return change
+
+
 def refused(name: str, change: Change, sentence: str, base: str = "sd") -> Layout:
     return Layout(name, base, change, sentence)
 
@@ -269,8 +277,8 @@ LAYOUTS = [
     refused("a shard lost", lose_a_shard, "unet has no weights"),
     refused("weights cut short", truncate, "UNet cannot be loaded"),
     refused("pointer of Git LFS", lfs_pointer, "git lfs pull"),
-    refused("config that is no JSON", lambda folder: (folder / "unet/config.json").write_text("{"), "cannot be read"),
-    refused("config that is a list", lambda folder: (folder / "vae/config.json").write_text("[]"), "no JSON object"),
+    refused("config that is no JSON", write("unet/config.json", "{"), "cannot be read"),
+    refused("config that is a list", write("vae/config.json", "[]"), "no JSON object"),
     refused("weights of a smaller model", lose_a_tensor, "1 tensors are missing"),
     refused("weights of other shapes", unet(block_out_channels=[16, 16]), "UNet cannot be loaded"),
     refused("text encoder without weights", remove("text_encoder/model.safetensors"), "text_encoder has no weights"),

@@ -46,7 +46,7 @@ def write_tiny_sd(folder: Path, version: Literal[1, 2]) -> Path:
     return folder
 
 
-def write_text_encoder(folder: Path, channels: int, *, projected: bool = False) -> None:
+def write_text_encoder(folder: Path, channels: int, *, projected: bool = False, act: str = "quick_gelu") -> None:
     """For the vocabulary of `write_tokenizer`."""
     config = CLIPTextConfig(
         vocab_size=54,
@@ -58,6 +58,7 @@ def write_text_encoder(folder: Path, channels: int, *, projected: bool = False) 
         bos_token_id=52,
         eos_token_id=53,
         projection_dim=channels,
+        hidden_act=act,
     )
     (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).save_pretrained(folder)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -253,21 +252,6 @@ def solids(rng: Rng, size: int) -> Array:
     return image
 
 
-def fur(rng: Rng, size: int) -> Array:
-    """Hair, fur or grass: strands that follow a slowly turning direction, lighter at one end."""
-    x, y = grid(size)
-    angle = rng.uniform(0, np.pi)
-    strands = fractal(rng, size, rng.uniform(0.5, 0.9), rng.uniform(8, 25), angle)
-    bend = rng.uniform(0.01, 0.09) * size
-    rows = y * size + fractal(rng, size, 2.2) * bend
-    columns = x * size + fractal(rng, size, 2.2) * bend
-    strands = ndimage.map_coordinates(strands, [rows, columns], order=1, mode="grid-wrap")
-    paint = colours(rng, 3)
-    patches = smoothstep(-0.7, 0.7, fractal(rng, size, 1.8))[..., None]
-    base = paint[0] * patches + paint[1] * (1 - patches)
-    return base * np.clip(1 + strands * rng.uniform(0.1, 0.4), 0.1, 2.2)[..., None]
-
-
 def masonry(rng: Rng, size: int) -> Array:
     """Bricks, tiles or planks with joints, each stone a little different."""
     x, y = grid(size)
@@ -286,106 +270,6 @@ def masonry(rng: Rng, size: int) -> Array:
     image = tone[number] * (1 + fractal(rng, size, 0.8, rng.uniform(1, 8)) * rng.uniform(0.03, 0.15))[..., None]
     width = rng.uniform(0.03, 0.12)
     return mortar + (image - mortar) * smoothstep(width * 0.5, width * 1.3, joint)[..., None]
-
-
-def wood(rng: Rng, size: int) -> Array:
-    """Wood grain or marble: rings of a warped distance."""
-    x, y = grid(size)
-    rings = np.hypot((x - rng.uniform(-1, 2)) * rng.uniform(0.1, 1), y - rng.uniform(-1, 2)) * rng.uniform(8, 40)
-    rings = rings + fractal(rng, size, 1.8, rng.uniform(1, 6)) * rng.uniform(0.2, 2)
-    grain = (rings % 1) ** rng.uniform(0.5, 2)
-    dark, light = sorted(colours(rng, 2), key=lambda colour: float(colour.sum()))
-    image = dark + (light - dark) * grain[..., None]
-    return image * (1 + fractal(rng, size, 0.5, 12.0) * rng.uniform(0, 0.12))[..., None]
-
-
-def fabric(rng: Rng, size: int) -> Array:
-    """Woven or printed cloth with folds."""
-    x, y = grid(size)
-    folds = fractal(rng, size, 2.2, rng.uniform(1, 5), rng.uniform(0, np.pi))
-    rows, columns = np.gradient(folds)
-    u, v = x + columns * size * 0.0008, y + rows * size * 0.0008
-    threads, stripes = rng.uniform(20, 60), rng.uniform(3, 16)
-    weave = np.sin(u * threads * 2 * np.pi) * np.sin(v * threads * 2 * np.pi)
-    first = smoothstep(-0.2, 0.2, np.sin(u * stripes * 2 * np.pi)) * rng.integers(0, 2)
-    second = smoothstep(-0.2, 0.2, np.sin(v * stripes * 2 * np.pi)) * rng.integers(0, 2)
-    paint = colours(rng, 3)
-    image = paint[0] + (paint[1] - paint[0]) * first[..., None] * 0.7
-    image = image + (paint[2] - image) * second[..., None] * 0.5
-    shade = 1 + (columns + rows) * size * rng.uniform(0.005, 0.03) + weave * rng.uniform(0, 0.12)
-    return image * np.clip(shade, 0.2, 1.8)[..., None]
-
-
-def lettering(rng: Rng, size: int) -> Array:
-    """A page, sign or screen with lines of made-up writing."""
-    paper, ink, third = colours(rng, 3)
-    page = Image.new("L", (size * 2, size * 2), 0)
-    draw = ImageDraw.Draw(page)
-    height = rng.uniform(0.04, 0.16) * size
-    line, stroke = height, max(2, int(height * rng.uniform(0.12, 0.22)))
-    while line < size * 2 - height:
-        place = rng.uniform(0.02, 0.2) * size
-        while place < size * 1.9:
-            width = height * rng.uniform(0.4, 0.8)
-            for _ in range(rng.integers(1, 4)):
-                ends = rng.integers(0, 3, 4) / 2
-                draw.line(
-                    [
-                        place + ends[0] * width,
-                        line + ends[1] * height,
-                        place + ends[2] * width,
-                        line + ends[3] * height,
-                    ],
-                    255,
-                    stroke,
-                )
-            if rng.random() < 0.4:
-                draw.arc([place, line, place + width, line + height], 0, 360, 255, stroke)
-            place += width * (1.4 if rng.random() < 0.8 else 2.4)
-        line += height * rng.uniform(1.5, 2)
-    page = page.rotate(rng.normal(0, 6), Image.Resampling.BILINEAR)
-    mask = reduced(np.asarray(page, np.float32)[..., None] / 255, 2)
-    image = paper + (third - paper) * smoothstep(-1, 1, fractal(rng, size, 2))[..., None] * 0.3
-    return image + (ink - image) * mask
-
-
-def in_focus(rng: Rng, size: int) -> Array:
-    """A sharp object before a background out of focus."""
-    background = _draw(rng, size, (leaves, clouds, landscape, solids, masonry))
-    background = ndimage.gaussian_filter(background, (size * rng.uniform(0.008, 0.04),) * 2 + (0,))
-    front = _draw(rng, size, (fur, wood, fabric, leaves, solids))
-    mask = Image.new("L", (size * 2, size * 2), 0)
-    centre = rng.uniform(0.25, 0.75, 2) * size * 2
-    corners = _shape(rng, size * rng.uniform(0.4, 0.9)) + centre
-    ImageDraw.Draw(mask).polygon([(float(a), float(b)) for a, b in corners], fill=255)
-    cover = reduced(np.asarray(mask, np.float32)[..., None] / 255, 2)
-    round_light = ndimage.gaussian_filter(cover, (size * 0.06, size * 0.06, 0))
-    return background + (front * (0.35 + 0.75 * round_light) - background) * cover
-
-
-Scene = Callable[[Rng, int], Array]
-_SCENES: tuple[tuple[Scene, float], ...] = (
-    (leaves, 0.30), (landscape, 0.14), (solids, 0.12), (in_focus, 0.14), (clouds, 0.06), (fur, 0.07),
-    (masonry, 0.05), (wood, 0.03), (fabric, 0.05), (lettering, 0.04),
-)  # fmt: skip
-
-
-def _draw(rng: Rng, size: int, scenes: tuple[Scene, ...]) -> Array:
-    return scenes[rng.integers(len(scenes))](rng, size)
-
-
-def natural(seed: int, size: int = 256) -> Array:
-    """A scene with natural statistics, uint8 (size, size, 3) RGB. The size must be a multiple of 4."""
-    rng = np.random.default_rng([seed, 1])
-    weights = np.array([weight for _, weight in _SCENES])
-    scene = _SCENES[rng.choice(len(_SCENES), p=weights / weights.sum())][0]
-    image = scene(rng, size)
-    if rng.random() < 0.6:
-        image = image * (1 + blobs(rng, size, 1.5) * rng.uniform(0.05, 0.25))[..., None]
-    image = np.clip(image, 0, 1) ** np.float32(rng.uniform(0.7, 1.4))
-    if rng.random() < 0.3:
-        image = ndimage.gaussian_filter(image, (rng.uniform(0.3, 2) * size / 256,) * 2 + (0,))
-    return to_uint8(image)
 
 
 def photograph(image: Array, seed: int) -> Array:

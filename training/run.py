@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,24 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 SAVE_EVERY = 180.0  # seconds between checkpoints
-WARM_UP = 100  # steps
-
-Group = tuple[list[nn.Parameter], float]
+REPORT_EVERY = 20  # steps
+WARM_UP = 50  # steps
+KEEP = 0.995  # of the moving average, a step
 
 
 class Run:
-    """What the stages share: optimiser, moving average of the weights, clock and checkpoint."""
+    """What the stages share: optimiser, moving average of the weights, clock, checkpoint and log."""
 
-    def __init__(self, model: ModelMixin, groups: Sequence[Group], path: Path, minutes: float) -> None:
-        self.model, self.path, self.minutes = model, path, minutes
+    def __init__(
+        self, model: ModelMixin, parameters: list[nn.Parameter], rate: float, path: Path, minutes: float
+    ) -> None:
+        self.model, self.parameters, self.rate, self.path, self.minutes = model, parameters, rate, path, minutes
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        parameters = [{"params": members, "rate": rate} for members, rate in groups]
         self.optimiser = torch.optim.AdamW(parameters, weight_decay=1e-4, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
+        self.sums: dict[str, float] = {}  # of the losses since the last report
         if path.exists():
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location=parameters[0].device)
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
@@ -36,7 +38,7 @@ class Run:
         self._clock = time.monotonic()
         self._saved = self.seconds
 
-    def generator(self, seed: int) -> np.random.Generator:
+    def generator(self, seed: int = 0) -> np.random.Generator:
         """Randomness from here on, here and in torch; a run that goes on does not draw the same examples again."""
         torch.manual_seed(seed + self.step)
         return np.random.default_rng([seed, self.step])
@@ -49,19 +51,28 @@ class Run:
         return min(self.seconds / (60 * self.minutes), 1.0)
 
     def update(self, loss: Tensor) -> None:
-        """One optimiser step. The rate warms up, stays, and falls over the last 60 % of the time."""
-        decay = max(0.02, min(1.0, (1 - self.fraction) / 0.6))
+        """One optimiser step. The rate warms up, stays, and falls over the last half of the time."""
+        decay = max(0.02, min(1.0, 2 * (1 - self.fraction)))
         for group in self.optimiser.param_groups:
-            group["lr"] = group["rate"] * min(1.0, (self.step + 1) / WARM_UP) * decay
+            group["lr"] = self.rate * min(1.0, (self.step + 1) / WARM_UP) * decay
         self.optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
         self.step += 1
-        keep = min(0.998, self.step / (self.step + 9))
+        keep = min(KEEP, self.step / (self.step + 9))
         with torch.no_grad():
             for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 slow.lerp_(fast, 1 - keep)
+
+    def report(self, losses: Mapping[str, Tensor]) -> None:
+        """Prints the losses every few steps, their means over these steps."""
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + loss.item()
+        if self.step % REPORT_EVERY == 0:
+            means = ", ".join(f"{name} {total / REPORT_EVERY:.3f}" for name, total in self.sums.items())
+            print(f"{self.path.stem}: step {self.step}, {self.seconds / 60:.1f} min, {means}", flush=True)
+            self.sums.clear()
 
     @property
     def save_is_due(self) -> bool:

@@ -13,8 +13,9 @@ from magicstyle_core.serving.jobs import Job
 from magicstyle_core.serving.places import Place
 from magicstyle_core.settings import KEPT, TABLE, FusionSettings, Group, InversionSettings, Setting, apply_preset, table
 from magicstyle_core.ui.diagram import diagram
+from magicstyle_core.ui.inputs import Radio, Slider
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, Data, Radio, Slider, Updates, Visit, alert, note
+from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, note
 
 # Settings that may be empty; the model's own numbers stand in steps and size. They are boxes for text, because the
 # browser sends 0 for an empty number box, and 0 is a seed.

@@ -10,8 +10,9 @@ import gradio as gr
 from magicstyle_core.errors import ImageError
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job
+from magicstyle_core.ui.inputs import Photograph, Slider
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, PICK, Data, Photograph, Slider, Updates, Visit, alert, file_url
+from magicstyle_core.ui.visit import AT_ONCE, PICK, Data, Updates, Visit, alert, file_url
 
 MAX_OWN = 4  # of the visitor's own styles on the wall: one row with the bundled ones
 

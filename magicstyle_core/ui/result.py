@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
+from magicstyle_core import ASSETS
 from magicstyle_core.serving.jobs import Record, Step, Waiting
 from magicstyle_core.serving.visitors import Board
 from magicstyle_core.settings import TABLE
 from magicstyle_core.ui.texts import label
 from magicstyle_core.ui.visit import Updates, Visit, file_url
 
-SCRIPT = Path(__file__).resolve().parents[2] / "assets" / "page.js"
-SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.webp"
+SCRIPT, SAMPLE = ASSETS / "page.js", ASSETS / "sample.webp"
 CAPTIONED = ("structure", "colour")  # beside strength and steps, where they are not as they come
 
 

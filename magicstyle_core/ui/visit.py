@@ -56,34 +56,3 @@ def note(text: str) -> str:
 def alert(text: str) -> str:
     """What is wrong with the thing above it, read out by screen readers at once."""
     return f'<p class="ms-alert" role="alert">{escape(text)}</p>' if text else ""
-
-
-# Components that hand on what the browser sends as it is: Gradio's own checks come before our code, and what they raise
-# reaches nobody. They are classes, because Gradio makes a component anew for a session in which its properties change.
-
-
-class Slider(gr.Slider):
-    """A slider whose number may be anything, also nothing."""
-
-    is_template = True  # the browser draws it as its base class
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
-
-
-class Radio(gr.Radio):
-    """A choice that may be none of the choices."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
-
-
-class Photograph(gr.Image):
-    """An image by its path; whether it is one, `open_picture` can say better."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload.path if payload else None

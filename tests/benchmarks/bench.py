@@ -8,6 +8,7 @@ Seconds are medians; what a ratio compares runs by turns. Sections, one function
 
     stages   encode, UNet step, inversion step, FFA step, decode
     results  first result, re-render, draft
+    files    opening a photograph and moving a slider, with one of 0.6 and one of 48 megapixels
     tiers    features on the device, in 8 bits, in host memory, not kept: seconds, bytes, PSNR
     growth   with steps, size and sessions
     recipe   (with --peer or --only) a first result by the plain recipe of the relatives; see peers.py
@@ -19,18 +20,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
-import resource
-import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import diffusers
 import numpy as np
 import skimage.data
 import torch
@@ -38,50 +36,25 @@ from PIL import Image
 from torch import Tensor
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, StyleEngine
-from magicstyle_core.attention import (
-    Attend,
-    FusionInputs,
-    Layer,
-    fusing,
-    probed_xformers,
-    recording,
-    sdpa,
-)
-from magicstyle_core.backbone import DTYPES, Backbone
-from magicstyle_core.features import FeatureBank
-from magicstyle_core.images import fit, to_image, to_tensor
-from tests.benchmarks.models import ARCHITECTURES, random_backbone
+from magicstyle_core.bank import FeatureBank
+from magicstyle_core.hooks import Fusing, Layer, fuse, record
+from magicstyle_core.loading import DTYPES, probed_xformers
+from magicstyle_core.method import Attend, sdpa
+from magicstyle_core.pixels import to_image, to_tensor
+from tests.benchmarks.models import ARCHITECTURES, random_model
 from tests.benchmarks.peers import PlainRecipe, three_branches
+from tests.benchmarks.report import HEADINGS, Cost, Row, line, machine, median, peak_memory, psnr, rows, table_line
+
+Returned = TypeVar("Returned")
 
 STEP_REPEATS = 5  # at least; single UNet calls are short, and their ratio is wanted to a few percent
-IDENTICAL = 99.0  # dB, for pictures without any difference
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One figure of the report; what does not apply is None."""
-
-    name: str
-    seconds: float | None = None
-    unet_calls: int | None = None
-    bytes: int | None = None
-    ratio: float | None = None
-    against: str | None = None  # what the ratio is relative to
-    psnr: float | None = None  # dB, against the same
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Cost:
-    seconds: float
-    unet_calls: int
 
 
 class Bench:
     """An engine and what all sections share: the images, their inversions, the clock."""
 
     def __init__(self, engine: StyleEngine, size: int, steps: int, repeats: int) -> None:
-        self.engine, self.backbone = engine, engine.backbone
+        self.engine, self.model = engine, engine.model
         self.size, self.steps, self.repeats = size, steps, repeats
         blotches = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
         self.images = Image.fromarray(skimage.data.astronaut()), Image.fromarray(blotches).resize((512, 512))
@@ -101,13 +74,13 @@ class Bench:
     @property
     def banks(self) -> tuple[FeatureBank, FeatureBank]:
         content, style = (self.engine.store.bank(source.session, source.key) for source in self.pair)
-        if content is None or style is None:
+        if content is None or style is None or content.missing([0], [layer.name for layer in self.model.layers]):
             raise SystemExit("The features of two images do not fit in memory; choose a smaller size or fewer steps.")
         return content, style
 
     def pixels(self) -> tuple[Tensor, Tensor]:
-        """Both images as the engine prepares them, (1, 3, height, width)."""
-        content, style = (to_tensor(fit(image, self.size, self.backbone.multiple)) for image in self.images)
+        """Both pictures as the engine prepares them, (1, 3, height, width)."""
+        content, style = (to_tensor(self.engine.prepare(image, self.size).pixels) for image in self.images)
         return content, style
 
     def fresh_session(self) -> str:
@@ -123,17 +96,17 @@ class Bench:
         self.engine.stylize(*self.invert_pair(self.engine, session), self.fresh_settings())
         self.engine.forget(session)
 
-    def timed(self, action: Callable[[], Any]) -> tuple[Cost, Any]:
+    def timed(self, action: Callable[[], Returned]) -> tuple[Cost, Returned]:
         """What one run of the action cost, and what it returned."""
-        calls_before = self.backbone.unet_calls
+        calls_before = self.model.unet_calls
         self._finish_queued_work()
         start = time.perf_counter()
         result = action()
         self._finish_queued_work()
-        return Cost(time.perf_counter() - start, self.backbone.unet_calls - calls_before), result
+        return Cost(time.perf_counter() - start, self.model.unet_calls - calls_before), result
 
     def _finish_queued_work(self) -> None:
-        if self.backbone.device.type == "cuda":
+        if self.model.device.type == "cuda":
             torch.cuda.synchronize()
 
     def compare(self, actions: Mapping[str, Callable[[], Any]], repeats: int | None = None) -> dict[str, Cost]:
@@ -145,52 +118,47 @@ class Bench:
         return {name: median(costs) for name, costs in runs.items()}
 
 
-def median(costs: Sequence[Cost]) -> Cost:
-    return Cost(statistics.median(cost.seconds for cost in costs), costs[-1].unet_calls)
-
-
-def rows(costs: Mapping[str, Cost], against: str) -> Iterator[Row]:
-    for name, cost in costs.items():
-        yield Row(name=name, **asdict(cost), ratio=cost.seconds / costs[against].seconds, against=against)
-
-
 def stages(bench: Bench) -> Iterator[Row]:
     """One of each kind of step at the same latents, half way down."""
-    backbone, (content, _), banks = bench.backbone, bench.pair, bench.banks
+    model, (content, _), banks = bench.model, bench.pair, bench.banks
     index = bench.steps // 2
-    latents = content.trajectory[index : index + 1].to(backbone.device)  # (1, channels, h, w)
-    scratch = FeatureBank(banks[0].dtype, backbone.device)
+    latents = content.trajectory.latents[index].to(model.device)  # (1, channels, h, w)
+    scratch = FeatureBank(banks[0].dtype, model.device)
+    strength = torch.full((1, 1, *latents.shape[2:]), 0.7, device=model.device)
 
     def unet_step() -> None:
-        backbone.noise_pred(latents, content.timesteps[index])
+        model.denoise(latents, content.timesteps[index])
 
     def inversion_step() -> None:
-        with recording(backbone.unet, backbone.layers) as features:
+        with record(model.unet, model.layers) as features:
             unet_step()
         scratch.write(index, features)
 
     def ffa_step(layers: Sequence[Layer], attend: Attend) -> None:
-        features_c, features_s = (bank.unpack(bank.fetch(index, backbone.device)) for bank in banks)
-        inputs = FusionInputs(features_c, [features_s], [1.0], 0.7, 0.3, 1.2, "blend", attend)
-        with fusing(backbone.unet, layers, inputs, (latents.shape[2], latents.shape[3])):
+        names = [layer.name for layer in layers]
+        content_features, style_features = (
+            {name: row.features for name, row in bank.fetch(index, names, model.device).items()} for bank in banks
+        )
+        how = Fusing(strength, structure=0.3, temperature=1.2, attend=attend)
+        with fuse(model.unet, layers, content_features, [style_features], how):
             unet_step()
 
     steps: dict[str, Callable[[], None]] = {
         "UNet step": unet_step,
         "inversion step": inversion_step,
-        "FFA step, every layer": partial(ffa_step, backbone.layers, sdpa),
-        "FFA step, last 6 layers": partial(ffa_step, backbone.layers[-6:], sdpa),
+        "FFA step, every layer": partial(ffa_step, model.layers, sdpa),
+        "FFA step, last 6 layers": partial(ffa_step, model.layers[-6:], sdpa),
     }
     try:
-        xformers = probed_xformers(backbone.device, backbone.dtype)
-        steps["FFA step, every layer, xformers"] = partial(ffa_step, backbone.layers, xformers)
+        xformers = probed_xformers(model.device, model.dtype)
+        steps["FFA step, every layer, xformers"] = partial(ffa_step, model.layers, xformers)
     except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
         yield Row(name="xformers", note=f"does not run here: {str(error).splitlines()[0]}")
     for step in steps.values():
         step()
     costs = bench.compare(steps, max(STEP_REPEATS, bench.repeats))
     pixels, _ = bench.pixels()
-    costs |= bench.compare({"encode": lambda: backbone.encode(pixels), "decode": lambda: backbone.decode(latents)})
+    costs |= bench.compare({"encode": lambda: model.encode(pixels), "decode": lambda: model.decode(latents)})
     yield from rows(costs, "UNet step")
 
 
@@ -207,32 +175,53 @@ def results(bench: Bench) -> Iterator[Row]:
     )
     early = bench.fresh_settings(end=0.5)
     engine.stylize(*pair, early)
-    costs |= bench.compare({"re-render of the second half": lambda: engine.stylize(*pair, replace(early, end=1.0))}, 1)
+    costs |= bench.compare({"re-render of the second half": lambda: engine.stylize(*pair, early.replace(end=1.0))}, 1)
     costs |= bench.compare({"the same settings again": lambda: engine.stylize(*pair, early)})
     yield from rows(costs, "first result")
 
 
+def files(bench: Bench) -> Iterator[Row]:
+    """What the size of a photograph's file costs: once, when it is opened, and never for a slider."""
+    engine, settings = bench.engine, InversionSettings(size=bench.size, steps=bench.steps)
+    style = bench.pair[1]
+    opening: dict[str, Callable[[], Any]] = {}
+    moving: dict[str, Callable[[], Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for side, name in ((775, "0.6 megapixels"), (6928, "48 megapixels")):
+            path = Path(folder) / f"{side}.jpg"
+            bench.images[0].resize((side, side)).save(path, quality=95)
+            content = engine.invert(path, settings, session=bench.fresh_session())
+            opening[f"open, {name}"] = partial(engine.prepare, path, bench.size)
+            moving[f"slider, {name}"] = partial(_move, bench, content, style)
+        yield from rows(bench.compare(opening), "open, 0.6 megapixels")
+        yield from rows(bench.compare(moving), "slider, 0.6 megapixels")
+
+
+def _move(bench: Bench, content: Inversion, style: Inversion) -> None:
+    bench.engine.stylize(content, style, bench.fresh_settings())
+
+
 def tiers(bench: Bench) -> Iterator[Row]:
     """Re-renders of the same settings from each tier, and the bytes that one image takes there."""
-    backbone, pair = bench.backbone, bench.pair
-    values = 3 * bench.steps * sum(shape.numel() for shape in bench.banks[0].shapes.values())
+    model, pair = bench.model, bench.pair
+    values = 3 * sum(row.values.numel() for row in bench.banks[0].rows.values())
     stored = {
         f"Q, K and V in {str(dtype).removeprefix('torch.')}": values * dtype.itemsize
-        for dtype in (backbone.dtype, torch.float32)
+        for dtype in (model.dtype, torch.float32)
     }
     in_model_dtype = next(iter(stored))
     engines = {
         "on the device": (bench.engine, pair),
         "on the device, 8 bits": _other_engine(bench, eight_bit=True),
-        "trajectory only": (StyleEngine(backbone, budget_bytes=0), pair),
+        "trajectory only": (StyleEngine(model, budget_bytes=0), pair),
     }
-    if backbone.device.type == "cuda":
+    if model.device.type == "cuda":
         engines["in host memory"] = _other_engine(bench)
         engines["in host memory"][0].store.demote_all()
     runs: dict[str, list[Cost]] = {name: [] for name in engines}
     pictures = {}
     for _ in range(bench.repeats):
-        settings = bench.fresh_settings()
+        settings = bench.fresh_settings(detail=0)  # an engine without a store would decode twice
         for name, (engine, inversions) in engines.items():
             cost, pictures[name] = bench.timed(partial(engine.stylize, *inversions, settings))
             runs[name].append(cost)
@@ -248,7 +237,7 @@ def tiers(bench: Bench) -> Iterator[Row]:
 
 
 def _other_engine(bench: Bench, *, eight_bit: bool = False) -> tuple[StyleEngine, tuple[Inversion, Inversion]]:
-    engine = StyleEngine(bench.backbone, eight_bit=eight_bit)
+    engine = StyleEngine(bench.model, eight_bit=eight_bit)
     return engine, bench.invert_pair(engine, "bench")
 
 
@@ -277,7 +266,7 @@ def growth(bench: Bench) -> Iterator[Row]:
 
 def _growth_with_sessions(bench: Bench) -> Iterator[Row]:
     """Few steps, because only the growth matters here."""
-    engine = StyleEngine(bench.backbone)
+    engine = StyleEngine(bench.model)
     pairs: list[tuple[Inversion, Inversion]] = []
     costs, sizes = {}, {}
     for sessions in (1, 2, 4):
@@ -293,21 +282,22 @@ def _render_at_once(
     engine: StyleEngine, pairs: Sequence[tuple[Inversion, Inversion]], settings: FusionSettings
 ) -> None:
     with ThreadPoolExecutor(len(pairs)) as threads:
-        list(threads.map(lambda pair: engine.stylize(*pair, settings), pairs))
+        for render in [threads.submit(engine.stylize, content, style, settings) for content, style in pairs]:
+            render.result()
 
 
 def recipe(bench: Bench) -> Iterator[Row]:
     """A first result against the plain recipe of the relatives."""
-    backbone, pair = bench.backbone, bench.pair
+    model, pair = bench.model, bench.pair
     pixels = bench.pixels()
-    plain = PlainRecipe(backbone, bench.steps, FusionSettings())
-    if backbone.device.type == "cuda":  # explicit probabilities are kernels not used so far
-        PlainRecipe(backbone, 2, FusionSettings())(*pixels)
+    plain = PlainRecipe(model, bench.steps, FusionSettings())
+    if model.device.type == "cuda":  # explicit probabilities are kernels not used so far
+        PlainRecipe(model, 2, FusionSettings())(*pixels)
     costs = bench.compare(
         {
             "first result, ours": bench.first_result,
             "first result, plain recipe": lambda: to_image(plain(*pixels)),
-            "decode": lambda: backbone.decode(pair[0].trajectory[:1].to(backbone.device)),
+            "decode": lambda: model.decode(pair[0].trajectory.latents[0].to(model.device)),
         }
     )
     decode = costs.pop("decode").seconds
@@ -322,19 +312,19 @@ def recipe(bench: Bench) -> Iterator[Row]:
 
 def branches(bench: Bench) -> Iterator[Row]:
     """A re-render from the bank against the batch of three that needs none."""
-    backbone, pair = bench.backbone, bench.pair
+    model, pair = bench.model, bench.pair
     peers = {"three branches": False, "three branches as published": True}
-    if backbone.device.type == "cuda":  # batches of three are kernels not used so far
+    if model.device.type == "cuda":  # batches of three are kernels not used so far
         for as_published in peers.values():
-            three_branches(backbone, *pair, FusionSettings(), as_published=as_published)
+            three_branches(model, *pair, FusionSettings(), as_published=as_published)
     runs: dict[str, list[Cost]] = {"re-render, ours": [], **{f"re-render, {name}": [] for name in peers}}
     for _ in range(bench.repeats):
-        settings = bench.fresh_settings()
+        settings = bench.fresh_settings(detail=0)
         cost, picture = bench.timed(partial(bench.engine.stylize, *pair, settings))
         runs["re-render, ours"].append(cost)
         same = {}
         for name, as_published in peers.items():
-            action = partial(three_branches, backbone, *pair, settings, as_published=as_published)
+            action = partial(three_branches, model, *pair, settings, as_published=as_published)
             cost, pixels = bench.timed(action)
             runs[f"re-render, {name}"].append(cost)
             same[f"re-render, {name}"] = psnr(picture.image, to_image(pixels))
@@ -342,14 +332,10 @@ def branches(bench: Bench) -> Iterator[Row]:
         yield replace(row, psnr=same.get(row.name))
 
 
-def psnr(picture: Image.Image, expected: Image.Image) -> float:
-    difference = np.asarray(picture, float) - np.asarray(expected, float)
-    return min(IDENTICAL, float(10 * np.log10(255**2 / max(np.mean(difference**2), 1e-9))))
-
-
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "stages": stages,
     "results": results,
+    "files": files,
     "tiers": tiers,
     "growth": growth,
     "recipe": recipe,
@@ -358,53 +344,10 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 PEERS = ("recipe", "branches")
 
 
-def peak_memory(device: torch.device) -> Row:
-    """On CUDA since the last call; on a CPU the most that the process ever held, so it never falls."""
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Row(name="peak memory", bytes=peak)
-
-
 def load(architecture: str, device: str, dtype: str) -> StyleEngine:
     if architecture in ARCHITECTURES:
-        return StyleEngine(random_backbone(architecture, torch.device(device), DTYPES[dtype]))
+        return StyleEngine(random_model(architecture, torch.device(device), DTYPES[dtype]))
     return StyleEngine.load(architecture, device=device, dtype=dtype)
-
-
-def machine(backbone: Backbone) -> dict[str, Any]:
-    on_cuda = backbone.device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name() if on_cuda else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "unet_parameters": sum(parameter.numel() for parameter in backbone.unet.parameters()),
-        "layers": len(backbone.layers),
-    }
-
-
-HEADINGS = ("", "seconds", "calls", "MiB", "ratio", "against", "dB")
-
-
-def table_line(row: Row) -> str:
-    cells = (
-        None if row.seconds is None else f"{row.seconds:.4f}",
-        None if row.unet_calls is None else str(row.unet_calls),
-        None if row.bytes is None else f"{row.bytes / 2**20:.2f}",
-        None if row.ratio is None else f"{row.ratio:.3f}",
-        row.against,
-        None if row.psnr is None else f"{row.psnr:.1f}",
-    )
-    return _line((row.name, *cells)) + (f" {row.note}" if row.note else "")
-
-
-def _line(cells: Sequence[str | None]) -> str:
-    name, seconds, calls, size, ratio, against, decibels = (cell or "" for cell in cells)
-    return f"{name:58}{seconds:>10}{calls:>7}{size:>11}{ratio:>8} {against:22}{decibels:>6}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -423,16 +366,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(load(options.architecture, options.device, dtype), options.size, options.steps, options.repeats)
     report: dict[str, Any] = {
         "arguments": {**vars(options), "dtype": dtype, "json": None},
-        "machine": machine(bench.backbone),
+        "machine": machine(bench.model),
         "sections": {},
     }
     print(json.dumps({name: report[name] for name in ("arguments", "machine")}, indent=1), flush=True)
     bench.engine.stylize(*bench.invert_pair(bench.engine, "warm-up", steps=2), FusionSettings())
     bench.engine.forget("warm-up")
     for name in options.only or [name for name in SECTIONS if options.peer or name not in PEERS]:
-        print("\n" + _line((name, *HEADINGS[1:])))
+        print("\n" + line((name, *HEADINGS[1:])))
         section = report["sections"][name] = []
-        for row in itertools.chain(SECTIONS[name](bench), [peak_memory(bench.backbone.device)]):
+        for row in itertools.chain(SECTIONS[name](bench), [peak_memory(bench.model.device)]):
             section.append({key: value for key, value in asdict(row).items() if value is not None})
             print(table_line(row), flush=True)
         if options.json:

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 
-from magicstyle_core.backbone import Backbone
+from magicstyle_core.model import Defaults, Model, Prompt
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ ARCHITECTURES = {
 }
 
 
-def random_backbone(name: str, device: torch.device, dtype: torch.dtype) -> Backbone:
-    """A backbone of one of the ARCHITECTURES, the same weights every time on the same kind of device."""
+def random_model(name: str, device: torch.device, dtype: torch.dtype) -> Model:
+    """A model of one of the ARCHITECTURES, the same weights every time on the same kind of device."""
     sizes = ARCHITECTURES[name]
     with torch.device("meta"):  # the default initialisation of 0.9 billion weights takes longer than using them
         unet = UNet2DConditionModel(
@@ -57,7 +57,9 @@ def random_backbone(name: str, device: torch.device, dtype: torch.dtype) -> Back
         _fill(model, generator)
     betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     scheduler = DDIMScheduler(**betas, steps_offset=1, clip_sample=False, set_alpha_to_one=False)
-    return Backbone(f"{name} with random weights", unet, vae, scheduler, torch.zeros(1, 77, 768), device)
+    defaults = Defaults(size=512, steps=20, t_max=1000, preset="StyleID's attention")
+    prompt = Prompt(torch.zeros(1, 77, 768))
+    return Model(f"{name} with random weights", unet, vae, scheduler, prompt, defaults, device=device)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 0.0), (torch.float16, 3e-4), (torch.bfloat16, 3e-3), (torch.int8, 1.2e-2)]
 )
-def test_what_is_written_is_read(features, dtype: torch.dtype, tolerance: float) -> None:
+def test_what_is_written_is_read(features: dict[str, torch.Tensor], dtype: torch.dtype, tolerance: float) -> None:
     bank = FeatureBank(dtype, CPU)
     for step in (0, 3):
         bank.write(step, {name: tensor + step for name, tensor in features.items()})
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(features, dtype: torch.dtype, tolerance: float)
             assert relative_error(read[name], tensor + step) <= tolerance
 
 
-def test_bytes_are_those_of_the_tensors(features) -> None:
+def test_bytes_are_those_of_the_tensors(features: dict[str, torch.Tensor]) -> None:
     elements = 64 * 16 + 16 * 32
     for dtype, expected in ((torch.float16, 2 * elements), (torch.int8, elements + 4 * (16 + 32))):
         bank = FeatureBank(dtype, CPU)
@@ -46,7 +46,7 @@ def test_bytes_are_those_of_the_tensors(features) -> None:
         assert bank.nbytes == expected
 
 
-def test_a_step_does_not_keep_the_others_alive(features) -> None:
+def test_a_step_does_not_keep_the_others_alive(features: dict[str, torch.Tensor]) -> None:
     bank = FeatureBank(torch.float16, CPU)
     for step in range(3):
         bank.write(step, features)
@@ -54,7 +54,7 @@ def test_a_step_does_not_keep_the_others_alive(features) -> None:
         assert row.values.untyped_storage().nbytes() == row.nbytes
 
 
-def test_layers_can_be_added_and_what_is_missing_is_known(features) -> None:
+def test_layers_can_be_added_and_what_is_missing_is_known(features: dict[str, torch.Tensor]) -> None:
     bank = FeatureBank(torch.float16, CPU)
     for step in range(3):
         bank.write(step, {"down": features["down"]})

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
-from magicstyle_core.settings import DRAFT_STEPS
+from magicstyle_core.bank import FeatureBank
+from magicstyle_core.settings import DRAFT_STEPS, table
 
 STEPS = 8
 
@@ -19,6 +22,12 @@ STEPS = 8
 def psnr(a: Image.Image, b: Image.Image) -> float:
     with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(np.asarray(a), np.asarray(b)))
+
+
+def bank_of(engine: StyleEngine, inversion: Inversion) -> FeatureBank:
+    bank = engine.store.bank(inversion.session, inversion.key)
+    assert bank is not None
+    return bank
 
 
 @pytest.fixture(scope="module")
@@ -31,31 +40,62 @@ def style(engine: StyleEngine, painted: Image.Image) -> Inversion:
     return engine.invert(painted, InversionSettings(steps=STEPS), session="test_engine")
 
 
-@pytest.mark.parametrize("steps", [8, 20, 50])
-def test_strength_0_is_the_round_trip(engine: StyleEngine, astronaut, painted, steps: int) -> None:
-    settings = InversionSettings(steps=steps, size=128)
-    content = engine.invert(astronaut, settings, session="round trip")
-    style = engine.invert(painted, settings, session="round trip")
-    off = FusionSettings(strength=0, structure=0.4, colour=1, detail=0, temperature=2, fusion="joint", seed=5)
-    for draft in (False, True):
-        assert psnr(engine.stylize(content, style, off, draft=draft).image, engine.decode(content)) >= 45
+class Render(TypedDict):
+    draft: bool
+    mask: Image.Image | None
 
 
-def test_strength_0_is_the_round_trip_in_bf16(astronaut, painted) -> None:
+def anything(rng: np.random.Generator, steps: int) -> FusionSettings:
+    """Settings from all over the table, at strength 0."""
+    values: dict[str, Any] = {}
+    for row in table():
+        if row.group == "inversion":
+            continue
+        if row.low is None or row.high is None:
+            choices = row.choices or ((), ("all",), ("up.fine",))
+            values[row.name] = choices[rng.integers(len(choices))]
+        elif row.kind == "whole":
+            values[row.name] = (
+                None if rng.random() < 0.5 else int(rng.integers(int(row.low), min(int(row.high), steps) + 1))
+            )
+        else:
+            values[row.name] = float(rng.uniform(row.low, row.high))
+    window = dict(zip(("start", "end"), sorted((values["start"], values["end"])), strict=True))
+    return FusionSettings(**{**values, **window, "strength": 0.0, "outside": 0.0})
+
+
+@pytest.mark.parametrize("steps", [3, 8, 50])
+def test_strength_0_is_the_photograph_whatever_else_is_set(
+    engine: StyleEngine, astronaut: Image.Image, painted: Image.Image, steps: int
+) -> None:
+    inversion, rng = InversionSettings(steps=steps, size=64), np.random.default_rng(steps)
+    content, style = (engine.invert(image, inversion, session="nothing") for image in (astronaut, painted))
+    half = Image.fromarray(np.array([[0, 255], [0, 255]], np.uint8))
+    for n in range(8):
+        settings, how = anything(rng, steps), Render(draft=n % 2 == 0, mask=half if n % 3 == 0 else None)
+        round_trip = engine.stylize(content, style, settings.replace(detail=0.0), **how).image
+        assert round_trip.tobytes() == engine.decode(content).tobytes(), settings
+        photograph = engine.stylize(content, [(style, 1.0), (content, 2.0)], settings.replace(detail=1.0), **how).image
+        assert photograph.tobytes() == content.picture.image.tobytes(), settings
+
+
+def test_strength_0_is_the_round_trip_in_bf16(astronaut: Image.Image, painted: Image.Image) -> None:
     engine = StyleEngine.load("mini", device="cpu", dtype="bf16")
     settings = InversionSettings(steps=STEPS, size=128)
     content, style = engine.invert(astronaut, settings), engine.invert(painted, settings)
-    for strength in (0, 1e-6):  # without FFA, and with FFA that adds nothing
+    for strength in (0.0, 1e-6):  # without FFA, and with FFA that adds nothing
         picture = engine.stylize(content, style, FusionSettings(strength=strength, detail=0))
         assert psnr(picture.image, engine.decode(content)) >= 35
 
 
-def test_ffa_that_adds_nothing_is_the_round_trip_too(engine: StyleEngine, content, style) -> None:
+def test_ffa_that_adds_nothing_is_the_round_trip_too(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     picture = engine.stylize(content, style, FusionSettings(strength=1e-6, structure=0.5, detail=0))
     assert psnr(picture.image, engine.decode(content)) >= 45
 
 
-def test_detail_brings_back_what_the_vae_lost(engine: StyleEngine, content, style, astronaut) -> None:
+def test_detail_brings_back_what_the_vae_lost(
+    engine: StyleEngine, content: Inversion, style: Inversion, astronaut: Image.Image
+) -> None:
     photograph = content.picture.image
     found = [
         psnr(engine.stylize(content, style, FusionSettings(strength=0, detail=detail)).image, photograph)
@@ -67,22 +107,31 @@ def test_detail_brings_back_what_the_vae_lost(engine: StyleEngine, content, styl
     assert engine.model.unet_calls == calls
 
 
-def test_strength_1_visibly_differs(engine: StyleEngine, content, style) -> None:
+def test_strength_1_visibly_differs(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     assert psnr(engine.stylize(content, style, FusionSettings(strength=1)).image, engine.decode(content)) < 25
 
 
-def test_content_as_its_own_style_comes_back(engine: StyleEngine, content) -> None:
+def test_ffa_makes_a_difference_that_no_finish_makes(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
+    bare = FusionSettings(detail=0, palette="off", layers=("all",))
+    pictures = [engine.stylize(content, style, bare.replace(layers=layers)).image for layers in (("all",), ())]
+    assert psnr(*pictures) < 20
+    assert psnr(pictures[1], engine.decode(content)) >= 45  # without FFA and palette nothing happens
+
+
+def test_content_as_its_own_style_comes_back(engine: StyleEngine, content: Inversion) -> None:
     settings = FusionSettings(strength=1, structure=0, detail=0, temperature=1)
     assert psnr(engine.stylize(content, content, settings).image, engine.decode(content)) >= 40
 
 
-def test_what_each_action_costs_in_unet_calls(engine: StyleEngine, astronaut, painted) -> None:
-    def calls(action) -> int:
+def test_what_each_action_costs_in_unet_calls(
+    engine: StyleEngine, astronaut: Image.Image, painted: Image.Image
+) -> None:
+    def calls(action: Callable[[], object]) -> int:
         before = engine.model.unet_calls
         action()
         return engine.model.unet_calls - before
 
-    def invert(image) -> Inversion:
+    def invert(image: Image.Image) -> Inversion:
         return engine.invert(image, InversionSettings(steps=10), session="costs")
 
     assert calls(lambda: [invert(astronaut), invert(painted)]) == 20
@@ -95,13 +144,31 @@ def test_what_each_action_costs_in_unet_calls(engine: StyleEngine, astronaut, pa
     assert calls(lambda: engine.stylize(content, style, FusionSettings(), draft=True)) == DRAFT_STEPS
 
 
-def test_a_draft_shows_what_the_full_render_will_be(engine: StyleEngine, content, style) -> None:
+def test_a_moved_slider_opens_no_file(
+    engine: StyleEngine, astronaut: Image.Image, painted: Image.Image, tmp_path: Path, openings: list[str]
+) -> None:
+    paths, settings = (tmp_path / "photograph.jpg", tmp_path / "style.png"), InversionSettings(steps=2, size=64)
+    for image, path in zip((astronaut, painted), paths, strict=True):
+        image.save(path)
+    openings.clear()
+    content, style = (engine.invert(path, settings, session="openings") for path in paths)
+    assert [openings.count(str(path)) for path in paths] == [1, 1]
+    mask = Image.new("L", astronaut.size, 255)
+    engine.stylize(content, style, mask=mask)  # PyTorch may look at the machine's own files once
+    openings.clear()
+    for strength in (0.2, 0.5, 0.8):
+        engine.stylize(content, style, FusionSettings(strength=strength), mask=mask)
+        engine.recipe(content, style, FusionSettings(strength=strength), mask=mask)
+    assert openings == []
+
+
+def test_a_draft_shows_what_the_full_render_will_be(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     full, draft = (engine.stylize(content, style, FusionSettings(), draft=draft).image for draft in (False, True))
     assert psnr(draft, full) >= 26
     assert psnr(engine.decode(content), full) < 20
 
 
-def test_a_closed_render_stops_within_one_unet_call(engine: StyleEngine, content, style) -> None:
+def test_a_closed_render_stops_within_one_unet_call(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     before = engine.model.unet_calls
     frames = engine.render(content, style, FusionSettings(strength=0.9))
     next(frames)
@@ -114,17 +181,22 @@ def attention(engine: StyleEngine) -> list[torch.nn.Module]:
     return [engine.model.unet.get_submodule(layer.name) for layer in engine.layers()]
 
 
-def test_frames_count_up_and_previews_resemble_the_picture(engine: StyleEngine, content, style) -> None:
+def test_frames_count_up_and_previews_resemble_the_picture(
+    engine: StyleEngine, content: Inversion, style: Inversion
+) -> None:
     frames = list(engine.render(content, style, FusionSettings(strength=0.95), preview_every=3))
     assert [frame.step for frame in frames] == list(range(1, STEPS + 1))
     assert [frame.step for frame in frames if frame.image] == [3, 6, 8]
     assert [frame.final for frame in frames] == [False] * (STEPS - 1) + [True]
-    assert frames[5].image.size == frames[-1].image.size
-    assert psnr(frames[5].image, frames[-1].image) > 15
+    preview, picture = frames[5].image, frames[-1].image
+    assert preview is not None
+    assert picture is not None
+    assert preview.size == picture.size
+    assert psnr(preview, picture) > 15
 
 
 def test_banked_and_recomputed_features_give_the_same_picture(
-    engine: StyleEngine, content, style, astronaut, painted
+    engine: StyleEngine, content: Inversion, style: Inversion, astronaut: Image.Image, painted: Image.Image
 ) -> None:
     poor = StyleEngine(engine.model, budget_bytes=0)
     settings = InversionSettings(steps=STEPS)
@@ -137,20 +209,22 @@ def test_banked_and_recomputed_features_give_the_same_picture(
 
 
 def test_where_not_all_layers_fit_the_presets_are_stored_and_others_named_first(
-    engine: StyleEngine, content, astronaut, painted
+    engine: StyleEngine, content: Inversion, astronaut: Image.Image, painted: Image.Image
 ) -> None:
-    whole = engine.store.bank(content.session, content.key)
+    whole = bank_of(engine, content)
     small = StyleEngine(engine.model, budget_bytes=int(whole.nbytes * 1.5))
-    pair = [small.invert(picture, InversionSettings(steps=STEPS)) for picture in (astronaut, painted)]
+    own, other = (small.invert(picture, InversionSettings(steps=STEPS)) for picture in (astronaut, painted))
     assert small.stats()["bytes"]["device"] < whole.nbytes
     every = FusionSettings(layers=("all",))
     for settings, calls in ((FusionSettings(), 0), (FusionSettings(layers=()), 0), (every, 2 * STEPS)):
-        assert small.missing_calls(*pair, settings) == calls
-        assert small.stylize(*pair, settings).unet_calls == STEPS + calls
+        assert small.missing_calls(own, other, settings) == calls
+        assert small.stylize(own, other, settings).unet_calls == STEPS + calls
 
 
-def test_a_budget_for_one_bank_keeps_one_and_refills(engine: StyleEngine, content, style, astronaut, painted) -> None:
-    whole = engine.store.bank(content.session, content.key)
+def test_a_budget_for_one_bank_keeps_one_and_refills(
+    engine: StyleEngine, content: Inversion, style: Inversion, astronaut: Image.Image, painted: Image.Image
+) -> None:
+    whole = bank_of(engine, content)
     small = StyleEngine(engine.model, budget_bytes=int(whole.nbytes * 0.6))
     settings = InversionSettings(steps=STEPS)
     pair = small.invert(astronaut, settings), small.invert(painted, settings)
@@ -162,14 +236,16 @@ def test_a_budget_for_one_bank_keeps_one_and_refills(engine: StyleEngine, conten
         assert small.stats()["bytes"]["device"] <= whole.nbytes * 0.6
 
 
-def test_bytes_per_image_against_stored_query_key_value(engine: StyleEngine, content) -> None:
-    bank = engine.store.bank(content.session, content.key)
+def test_bytes_per_image_against_stored_query_key_value(engine: StyleEngine, content: Inversion) -> None:
+    bank = bank_of(engine, content)
     qkv = 3 * sum(row.values.numel() for row in bank.rows.values())
     assert bank.nbytes <= 0.36 * qkv * bank.dtype.itemsize  # at the same precision
     assert bank.nbytes + content.nbytes <= 0.36 * qkv * engine.model.dtype.itemsize  # all there is, as they come
 
 
-def test_a_session_forgotten_during_a_render_still_ends_well(engine: StyleEngine, astronaut, painted) -> None:
+def test_a_session_forgotten_during_a_render_still_ends_well(
+    engine: StyleEngine, astronaut: Image.Image, painted: Image.Image
+) -> None:
     settings = InversionSettings(steps=4, size=128)
     content, style = (engine.invert(image, settings, session="gone") for image in (astronaut, painted))
     frames = engine.render(content, style)
@@ -177,16 +253,17 @@ def test_a_session_forgotten_during_a_render_still_ends_well(engine: StyleEngine
     assert engine.forget("gone") > 0
     *_, last = frames
     content, style = (engine.invert(image, settings, session="back") for image in (astronaut, painted))
+    assert last.image is not None
     assert psnr(last.image, engine.stylize(content, style).image) >= 40
     assert "gone" not in engine.stats()["sessions"]
 
 
-def test_sessions_render_side_by_side(engine: StyleEngine, content, style) -> None:
+def test_sessions_render_side_by_side(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     expected = {
-        strength: engine.stylize(content, style, FusionSettings(strength=strength)).image for strength in (0.3, 1)
+        strength: engine.stylize(content, style, FusionSettings(strength=strength)).image for strength in (0.3, 1.0)
     }
     fresh = StyleEngine(engine.model)  # has rendered nothing yet, on the same UNet
-    got = {}
+    got: dict[float, Image.Image] = {}
     threads = [
         threading.Thread(
             target=lambda s: got.__setitem__(s, fresh.stylize(content, style, FusionSettings(strength=s)).image),
@@ -203,14 +280,14 @@ def test_sessions_render_side_by_side(engine: StyleEngine, content, style) -> No
 
 
 def test_out_of_memory_steps_down_and_gives_the_same_picture(
-    engine: StyleEngine, content, style, astronaut, painted
+    engine: StyleEngine, content: Inversion, style: Inversion, astronaut: Image.Image, painted: Image.Image
 ) -> None:
     own = StyleEngine(engine.model, budget_bytes=None)
     settings = InversionSettings(steps=STEPS)
     pair = own.invert(astronaut, settings), own.invert(painted, settings)
-    raised = []
+    raised: list[bool] = []
 
-    def run_out(module, arguments) -> None:
+    def run_out(*_: object) -> None:
         if not raised:
             raised.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory, raised by the test")
@@ -226,7 +303,9 @@ def test_out_of_memory_steps_down_and_gives_the_same_picture(
     assert any("out of memory" in message for message in own.stats()["messages"])
 
 
-def test_a_render_goes_on_from_what_an_earlier_one_shares(engine: StyleEngine, astronaut, painted) -> None:
+def test_a_render_goes_on_from_what_an_earlier_one_shares(
+    engine: StyleEngine, astronaut: Image.Image, painted: Image.Image
+) -> None:
     def render(on: StyleEngine, session: str, settings: FusionSettings) -> tuple[bytes, int]:
         inversion = InversionSettings(steps=10, size=128)
         content, style = (on.invert(image, inversion, session=session) for image in (astronaut, painted))
@@ -249,7 +328,7 @@ def test_a_render_goes_on_from_what_an_earlier_one_shares(engine: StyleEngine, a
     assert render(engine, "prefix", early) == (first, 10)
 
 
-def test_a_mask_keeps_the_rest(engine: StyleEngine, content, style) -> None:
+def test_a_mask_keeps_the_rest(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     mask = Image.new("L", (100, 100), 0)
     mask.paste(255, (0, 0, 50, 100))
     plain = np.asarray(engine.decode(content), float)
@@ -260,14 +339,14 @@ def test_a_mask_keeps_the_rest(engine: StyleEngine, content, style) -> None:
     assert change[half + 32 :].mean() < 0.5  # only what the decoder sees past the edge
 
 
-def test_a_seed_varies_the_picture_and_repeats(engine: StyleEngine, content, style) -> None:
+def test_a_seed_varies_the_picture_and_repeats(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     one, again, other = (engine.stylize(content, style, FusionSettings(seed=seed)).image for seed in (1, 1, 2))
     assert one.tobytes() == again.tobytes()
     assert one.tobytes() != other.tobytes()
     assert psnr(one, other) > 12
 
 
-def test_aspect_ratio_is_kept(engine: StyleEngine, style, painted) -> None:
+def test_aspect_ratio_is_kept(engine: StyleEngine, style: Inversion, painted: Image.Image) -> None:
     wide = Image.effect_mandelbrot((300, 120), (-2, -1, 1, 1), 50).convert("RGB")
     content = engine.invert(wide, InversionSettings(steps=STEPS), session="wide")
     picture = engine.stylize(content, style).image
@@ -275,7 +354,9 @@ def test_aspect_ratio_is_kept(engine: StyleEngine, style, painted) -> None:
     assert abs(picture.width / picture.height - 2.5) < 0.1
 
 
-def test_wrong_requests_say_what_to_do(engine: StyleEngine, content, style, painted) -> None:
+def test_wrong_requests_say_what_to_do(
+    engine: StyleEngine, content: Inversion, style: Inversion, painted: Image.Image
+) -> None:
     other = engine.invert(painted, InversionSettings(steps=5), session="other steps")
     with pytest.raises(SettingsError, match="invert both with the same number"):
         next(engine.render(content, other))
@@ -287,7 +368,9 @@ def test_wrong_requests_say_what_to_do(engine: StyleEngine, content, style, pain
         next(engine.render(content, [(style, 0.0)]))
 
 
-def test_the_same_pixels_are_the_same_inversion_whatever_the_file(engine: StyleEngine, painted, tmp_path: Path) -> None:
+def test_the_same_pixels_are_the_same_inversion_whatever_the_file(
+    engine: StyleEngine, painted: Image.Image, tmp_path: Path
+) -> None:
     for name in ("a.png", "b.bmp"):
         painted.save(tmp_path / name)
     settings = InversionSettings(steps=4, size=64)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_model
 
 from magicstyle_core.errors import ModelError
 from magicstyle_core.guard import Guard
 from magicstyle_core.model import Model
+from tests.tiny_models import tiny_model
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def nothing_to_free() -> bool:
     return False
 
 
-def test_a_unet_that_overflows_half_precision_goes_on_in_fp32_alone(half: Model, caplog) -> None:
+def test_a_unet_that_overflows_half_precision_goes_on_in_fp32_alone(
+    half: Model, caplog: pytest.LogCaptureFixture
+) -> None:
     make_overflow(half.unet.conv_in)
     with caplog.at_level(logging.WARNING):
         noise_pred = Guard(half, nothing_to_free).denoise(LATENTS, 501)

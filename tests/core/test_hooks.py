@@ -91,6 +91,13 @@ def test_choose_layers_by_all_group_label_and_prefix(unet: UNet2DConditionModel)
         choose_layers(layers, ["up_blocks.1.att"])  # a prefix, but not one that ends at a dot
 
 
+def test_a_group_that_a_model_lacks_is_left_out_beside_others(unet: UNet2DConditionModel) -> None:
+    layers = self_attention_layers(unet)  # two levels: fine and coarse
+    assert choose_layers(layers, ["up.middle", "up.fine"]) == choose_layers(layers, ["up.fine"])
+    with pytest.raises(SettingsError, match=r"'up.middle' matches nothing"):
+        choose_layers(layers, ["up.middle"])
+
+
 def test_recording_is_bit_identical_and_restores(unet: UNet2DConditionModel) -> None:
     before, processors = call(unet), dict(unet.attn_processors)
     with record(unet, self_attention_layers(unet)):
@@ -138,6 +145,21 @@ def test_own_features_fused_back_change_nothing(unet: UNet2DConditionModel) -> N
         expected = call(unet)
     with fuse(unet, layers, recorded, [recorded], how(0.7, structure=0.5)):
         torch.testing.assert_close(call(unet), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_after_fusing_the_unet_is_bit_identical_also_after_an_error(unet: UNet2DConditionModel) -> None:
+    layers, before = self_attention_layers(unet), call(unet)
+    with record(unet, layers) as content:
+        call(unet)
+    with record(unet, layers) as style:
+        call(unet, seed=1)
+    with fuse(unet, layers, content, [style], how()):
+        assert not torch.equal(call(unet), before)
+    assert torch.equal(call(unet), before)
+    too_short = {**style, layers[-1].name: style[layers[-1].name][:, :, :5]}
+    with pytest.raises(RuntimeError), fuse(unet, layers, content, [too_short], how()):
+        call(unet)
+    assert torch.equal(call(unet), before)
 
 
 def test_style_features_change_only_with_strength(unet: UNet2DConditionModel) -> None:

@@ -13,11 +13,10 @@ from typing import BinaryIO
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms
 
-from magicstyle_core.errors import ImageError, ModelError
-from magicstyle_core.images import MAX_PIXELS, mask_to_tensor, open_picture, to_image, to_tensor
+from magicstyle_core.errors import ImageError
+from magicstyle_core.images import MAX_PIXELS, open_picture
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 
@@ -83,7 +82,7 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "MPO", "WEBP", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", [1, 2, 6, 8])
 def test_what_phones_write_is_turned_and_reduced(orientation: int, kind: str) -> None:
-    stored, exif = turned(orientation, photo(640, 384))
+    stored, exif = turned(orientation, photo(320, 192))
     image = opened(saved(stored, kind, exif=exif.tobytes(), quality=95))
     assert image.size == (40, 24)
     assert np.abs(pixels(image) - pixels(photo())).mean() < 4
@@ -305,44 +304,13 @@ def test_a_fitting_picture_is_left_alone() -> None:
     assert open_picture(photo(64, 48), 64, 8).image == photo(64, 48)
 
 
-def test_tensor_and_picture_are_an_inverse_pair() -> None:
-    image = Image.fromarray(np.arange(16 * 16 * 3, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3))
-    tensor = to_tensor(image)
-    assert (tensor.shape, tensor.dtype) == ((1, 3, 16, 16), torch.float32)
-    assert (tensor.min(), tensor.max()) == (-1, 1)
-    assert to_image(tensor) == image
-    assert to_tensor(photo(40, 24)).shape == (1, 3, 24, 40)
-
-
-def test_to_image_clips_and_refuses_what_is_not_finite() -> None:
-    assert to_image(torch.full((1, 3, 16, 16), 9.0)).getpixel((0, 0)) == WHITE
-    for value in (float("nan"), float("inf")):
-        tensor = torch.zeros(1, 3, 16, 16, dtype=torch.bfloat16)
-        tensor[0, 1, 2, 3] = value
-        with pytest.raises(ModelError, match="NaN or infinity"):
-            to_image(tensor)
-
-
-def test_mask_from_brightness_or_alpha() -> None:
-    brightness = Image.new("L", (40, 20), 0)
-    brightness.paste(255, (20, 0, 40, 20))
-    alpha = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
-    alpha.putalpha(brightness)
-    for mask in (brightness, alpha, brightness.convert("1"), brightness.convert("RGB")):
-        tensor = mask_to_tensor(mask, 20, 40)
-        assert tensor.shape == (1, 1, 20, 40)
-        assert torch.equal(tensor[0, 0, 0], torch.tensor([0.0] * 20 + [1.0] * 20))
-    small = mask_to_tensor(brightness, 5, 8)
-    assert small.shape == (1, 1, 5, 8)
-    assert 0 <= small.min() < 0.05 < 0.95 < small.max() <= 1
-
-
 def test_a_picture_is_its_pixels_and_its_alpha() -> None:
     picture = open_picture(photo(), 40, 8)
     again = open_picture(saved(photo(), "PNG"), 40, 8)
     assert picture == again
     assert len({picture, again}) == 1
     assert (picture.pixels.shape, picture.pixels.dtype, picture.alpha) == ((24, 40, 3), np.uint8, None)
+    assert not picture.pixels.flags.writeable
     changed, see_through = photo(), photo()
     changed.putpixel((0, 0), (1, 0, 60))
     see_through.putalpha(Image.new("L", (40, 24), 255))
@@ -407,3 +375,8 @@ def test_a_16_bit_picture_is_reduced_before_it_is_scaled(tmp_path: Path) -> None
     for path, side in ((small, 512), (large, 4096)):
         Image.fromarray(np.full((side, side), 40_000, dtype=np.uint16)).save(path)
     assert more_memory(small, large) < 7 * 4096**2 / 1e6  # the file's 2 bytes a pixel and 4 for reducing; not 8 more
+
+
+def test_pictures_need_no_torch() -> None:
+    code = "import sys, magicstyle_core.images, magicstyle_core.regions; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

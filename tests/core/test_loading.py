@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,9 @@ def test_the_embedded_model_says_what_it_wants() -> None:
     assert (model.size, model.margin, model.preset, model.dtype) == (256, 1, "Painterly", torch.float32)
 
 
-def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(tiny_sd1: Path, monkeypatch, tmp_path: Path) -> None:
+def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(
+    tiny_sd1: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = load(str(tiny_sd1), device="cpu", dtype="fp32")
     (kept,) = (tmp_path / "magicstyle").iterdir()
@@ -40,7 +43,7 @@ def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(tiny_sd1: Path, mo
     assert not any("CLIP" in type(value).__name__ for value in vars(again).values())
 
 
-def test_an_uncached_hub_id_offline_says_what_to_do(monkeypatch, tmp_path: Path) -> None:
+def test_an_uncached_hub_id_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"not all in the cache.*the hub cannot be reached.*or use mini"):
@@ -58,11 +61,12 @@ def test_wrong_names_say_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("device", "tpu"), ("dtype", "int4"), ("attention", "flash")])
 def test_wrong_choices_are_named(tiny_sd1: Path, option: str, value: str) -> None:
+    options: dict[str, Any] = {option: value}
     with pytest.raises(ModelError, match=value):
-        load(str(tiny_sd1), **{option: value})
+        load(str(tiny_sd1), **options)
 
 
-def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch) -> None:
+def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, large, small = choose_device("cpu"), 1280, 192
     for has in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has, "cpu_name": "some"})

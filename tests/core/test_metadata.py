@@ -48,6 +48,7 @@ FULL = Recipe(
     region="face",
     mask=encode_mask(MASK),
     model_digest="0123",
+    options={"lora": "brush.safetensors"},
     device="cuda",
     dtype="float16",
     tier="host",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -218,13 +219,13 @@ def inverted(latents: Tensor, steps: int = T) -> Trajectory:
 
 
 def rendered(
-    content: Trajectory, strength: Tensor, steps: Sequence[int] | None = None, twist: float = 0.5, **options: object
+    content: Trajectory, strength: Tensor, steps: Sequence[int] | None = None, twist: float = 0.5, **options: Any
 ) -> list[method.Step]:
     known = len(content.latents)
     return list(
         method.render(
             denoiser(twist), content, schedule(known), steps or subset(known, known), lambda i: nullcontext(),
-            strength=strength, **options,  # type: ignore[arg-type]
+            strength=strength, **options,
         )
     )  # fmt: skip
 
@@ -257,7 +258,7 @@ def test_strength_0_is_the_content_whatever_else_is_set(
     palette: method.PaletteMode, steps: Sequence[int] | None
 ) -> None:
     content = inverted(latents_of(0))
-    options = {"palette": palette, "styles": styles(1), "residual": 0.0, "seed": 3, "colour": 0.8}
+    options: dict[str, Any] = {"palette": palette, "styles": styles(1), "residual": 0.0, "seed": 3, "colour": 0.8}
     last = rendered(content, whole(0.0), steps, **options)[-1]
     assert torch.equal(last.latents, content.latents[0])
 
@@ -273,16 +274,16 @@ def test_where_a_mask_is_0_the_content_stays() -> None:
 @pytest.mark.parametrize("steps", [None, [5, 3, 1]])
 def test_a_model_that_says_what_it_said_lands_on_the_trajectory(steps: Sequence[int] | None) -> None:
     content = inverted(latents_of(0))
-    for step, following in pairwise([*rendered(content, whole(1.0), steps, twist=0.0), None]):
-        expected = content.latents[0 if following is None else following.index]  # type: ignore[union-attr]
-        torch.testing.assert_close(step.latents, expected, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
+    found = rendered(content, whole(1.0), steps, twist=0.0)
+    for step, following in zip(found, [*(step.index for step in found[1:]), 0], strict=True):
+        torch.testing.assert_close(step.latents, content.latents[following], rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_is_its_rows_alone() -> None:
     alone = [inverted(latents_of(seed)) for seed in range(4)]
     batch = inverted(torch.cat([latents_of(seed) for seed in range(4)]))
     one = inverted(latents_of(9))
-    options = {"palette": "both", "seed": 5, "colour": 0.6, "styles": [(one, 1.0)]}
+    options: dict[str, Any] = {"palette": "both", "seed": 5, "colour": 0.6, "styles": [(one, 1.0)]}
     together = rendered(batch, whole(1.0), **options)[-1].latents
     for row, content in enumerate(alone):
         torch.testing.assert_close(
@@ -292,7 +293,7 @@ def test_a_batch_is_its_rows_alone() -> None:
 
 def test_going_on_from_a_step_gives_the_same_end() -> None:
     content = inverted(latents_of(0))
-    options = {"palette": "both", "seed": 5, "styles": styles(1, 2)}
+    options: dict[str, Any] = {"palette": "both", "seed": 5, "styles": styles(1, 2)}
     steps = rendered(content, whole(0.7), [5, 3, 2, 0], **options)
     later = rendered(content, whole(0.7), [2, 0], begin=steps[1].latents, **options)
     assert torch.equal(later[-1].latents, steps[-1].latents)

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
 from diffusers.pipelines.latent_consistency_models.pipeline_latent_consistency_img2img import (
     LatentConsistencyModelImg2ImgPipeline,
 )
-from tiny_models import tiny_model
 
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.loading import load
 from magicstyle_core.model import Model, guidance_embedding, with_margin, without_margin
+from tests.tiny_models import tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def mini() -> Model:
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def tiny(request: pytest.FixtureRequest, tiny_sd1, tiny_sd2) -> Model:
+def tiny(request: pytest.FixtureRequest, tiny_sd1: Path, tiny_sd2: Path) -> Model:
     return load(str(tiny_sd1 if request.param == 1 else tiny_sd2), device="cpu", dtype="fp32")
 
 
@@ -57,7 +59,7 @@ def test_noise_is_what_the_scheduler_takes_it_for(tiny: Model) -> None:
     )
 
 
-def test_a_schedule_lies_below_the_models_own_end_of_noise(tiny_sd1) -> None:
+def test_a_schedule_lies_below_the_models_own_end_of_noise(tiny_sd1: Path) -> None:
     model = tiny_model(tiny_sd1, t_max=600)
     schedule = model.schedule(4)
     assert schedule.timesteps == (1, 151, 301, 451)
@@ -100,7 +102,7 @@ def test_guidance_is_embedded_as_diffusers_does(channels: int) -> None:
     assert torch.allclose(guidance_embedding(7.5, channels), theirs, atol=1e-3)  # angles up to 7,500 in fp32
 
 
-def test_tiles_begin_where_the_models_own_size_and_1024_end(tiny_sd1) -> None:
+def test_tiles_begin_where_the_models_own_size_and_1024_end(tiny_sd1: Path) -> None:
     model = tiny_model(tiny_sd1, t_max=1000)
     assert model.vae.config.sample_size == 64  # left alone, the VAE would cut a picture of 128 into tiles
     assert (model.vae.tile_sample_min_size, model.vae.tile_latent_min_size) == (1024, 128)

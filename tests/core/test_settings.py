@@ -5,13 +5,15 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
+from docs.build import PAGE, PICTURES, markdown
 from magicstyle_core.errors import SettingsError
+from magicstyle_core.grid import parse_values
 from magicstyle_core.settings import (
     KEPT,
     PRESETS,
@@ -22,7 +24,6 @@ from magicstyle_core.settings import (
     Setting,
     apply_preset,
     from_version_01,
-    markdown,
     table,
 )
 
@@ -127,6 +128,8 @@ def test_plain_values_there_and_back() -> None:
     assert FusionSettings.from_dict(settings.model_dump(mode="json")) == settings
     with pytest.raises(SettingsError, match="^Unknown setting glitter, stregth; known are colour, detail, end, "):
         FusionSettings.from_dict({"stregth": 1, "glitter": 2, "strength": 9})
+    with pytest.raises(SettingsError, match=r"^The settings got \['strength', 1\], expected names with values\.$"):
+        FusionSettings.from_dict(["strength", 1])  # type: ignore[arg-type]
 
 
 def test_replace_checks_anew() -> None:
@@ -202,9 +205,13 @@ def test_settings_of_version_01_are_read_with_a_sentence_about_what_is_gone() ->
 
 
 def test_the_page_about_settings_is_up_to_date() -> None:
-    committed = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
-    assert committed == markdown(), "run python -m magicstyle_core.settings > docs/settings.md"
+    committed = PAGE.read_text()
+    assert committed == markdown(), "run python -m docs.build"
     assert all(f"`{setting.name}`" in committed for setting in table())
+    for name, values in PICTURES.items():
+        assert len(parse_values(name, values)) > 1
+        with Image.open(PAGE.parent / "settings" / f"{name}.webp") as picture:
+            assert picture.width > picture.height > 200
 
 
 def test_settings_need_no_torch() -> None:

@@ -179,10 +179,10 @@ def test_real_banks_move_between_device_and_pinned_memory() -> None:
     assert low is not None
     assert high is not None
     assert (low.device.type, high.device.type) == ("cpu", "cuda")
-    stored = low.unpack(low.fetch(0, CPU))["layer"]
-    assert stored.is_pinned()
-    assert torch.equal(stored.float(), features["layer"])
-    assert torch.equal(high.unpack(high.fetch(0, CPU))["layer"], stored)
+    (stored,), (copied,) = low.rows.values(), high.fetch(0, ["layer"], CPU).values()
+    assert stored.values.is_pinned()
+    assert torch.equal(stored.features.float(), features["layer"])
+    assert torch.equal(copied.features, stored.features)
 
 
 def test_sessions_do_not_see_each_other_but_all_see_the_shared() -> None:

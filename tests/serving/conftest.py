@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flat import FlatPlace
 from PIL import Image
-from until import MakeJob
 
 from magicstyle_core import FusionSettings, InversionSettings
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.serving.visitors import Visitor, Visitors
+from tests.flat import FlatPlace
+from tests.until import MakeJob
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flat import FlatPlace
 from PIL import Image
-from until import MakeJob, rest, until
 
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.metadata import read_png
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Record, Step
 from magicstyle_core.serving.visitors import Visitor
+from tests.flat import FlatPlace
+from tests.until import MakeJob, rest, until
 
 STEPS = 8
 

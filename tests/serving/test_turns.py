@@ -8,10 +8,10 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from until import until
 
 from magicstyle_core.serving.jobs import Event, Step, Waiting
 from magicstyle_core.serving.turns import SLICE_STEPS, Run, Turns
+from tests.until import until
 
 
 def counting(

@@ -1,16 +1,18 @@
-"""The embedded model's data: portraits, natural images, styles and the bundled examples."""
+"""The training pictures: drawn portraits, styles, and what is gathered and packed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
-from training.examples import PORTRAITS, STYLES, draw_style
-from training.natural import fractal, luminance, natural, photograph
+from training.data import CONTENTS, STYLES, Pictures, largest_square, webp_pictures, windows
+from training.natural import fractal, luminance, photograph
 from training.portraits import portrait
 from training.styles import FAMILIES, sample_style
 
@@ -35,9 +37,8 @@ def look(image: np.ndarray) -> np.ndarray:
     return np.concatenate([np.quantile(colours, (0.1, 0.5, 0.9), axis=0).ravel() / 4, chroma.mean(0), bands])
 
 
-@pytest.mark.parametrize("draw", [portrait, natural])
-def test_a_seed_is_a_picture(draw: Callable[[int, int], np.ndarray]) -> None:
-    first, again, other = draw(3, 64), draw(3, 64), draw(4, 64)
+def test_a_seed_is_a_picture() -> None:
+    first, again, other = portrait(3, 64), portrait(3, 64), portrait(4, 64)
     assert first.shape == (64, 64, 3)
     assert first.dtype == np.uint8
     assert np.array_equal(first, again)
@@ -57,20 +58,6 @@ def test_portraits_have_contrast_and_stay_in_range() -> None:
         image = portrait(seed, 64)
         assert image.std() > 12
         assert 15 < image.mean() < 235
-
-
-def test_natural_images_have_the_spectrum_of_photographs() -> None:
-    """Amplitude falls about as 1/f: the mean slope of photographs is near -1.2, of white noise 0."""
-    frequency = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128)[None, :])
-    bands = [(frequency >= low) & (frequency < low * 1.5) for low in (0.03, 0.06, 0.12, 0.24)]
-    amplitude = np.zeros(len(bands))
-    for seed in range(12):
-        light = luminance(natural(seed, 128).astype(np.float32))
-        window = np.hanning(128)[:, None] * np.hanning(128)[None, :]
-        spectrum = np.abs(np.fft.fft2((light - light.mean()) * window))
-        amplitude += [np.log(spectrum[band].mean()) for band in bands]
-    slope = np.polyfit(np.log([0.03, 0.06, 0.12, 0.24]), amplitude / 12, 1)[0]
-    assert -1.9 < slope < -0.8
 
 
 def test_noise_consumes_the_generator_alike_at_every_size() -> None:
@@ -139,12 +126,43 @@ def test_one_style_on_two_portraits_looks_more_alike_than_two_styles(faces: list
 
 
 def test_styles_take_pictures_that_are_not_square() -> None:
-    image = natural(2, 96)[:64]
+    image = portrait(2, 96)[:64]
     for family in FAMILIES:
         assert sample_style(1, family)(image, 0).shape == (64, 96, 3)
 
 
-def test_the_examples_are_eight_portraits_and_eight_styles() -> None:
-    assert len(set(PORTRAITS.values())) == len(PORTRAITS) == len(STYLES) == 8
-    drawn = [draw_style(name, 64) for name in STYLES]
-    assert all(picture.shape == (64, 64, 3) and picture.std() > 20 for picture in drawn)
+def test_pictures_inside_a_resource_file_are_found(tmp_path: Path) -> None:
+    parts = [b"qres" + bytes(40)]
+    for side in (24, 40):
+        buffer = io.BytesIO()
+        Image.new("RGB", (side, side + 8), (200, 30, 30)).save(buffer, "WEBP")
+        parts += [buffer.getvalue(), b"RIFF, but no picture"]
+    (tmp_path / "some.rcc").write_bytes(b"".join(parts))
+    assert [image.size for image in webp_pictures(tmp_path / "some.rcc")] == [(24, 32), (40, 48)]
+
+
+def test_the_largest_square_lies_inside_of_the_piece() -> None:
+    opaque = np.zeros((40, 60), bool)
+    opaque[5:32, 10:50] = True
+    opaque[5:9, 10:14] = False
+    left, upper, right, lower = largest_square(opaque)
+    assert right - left == lower - upper >= 25
+    assert opaque[upper:lower, left:right].all()
+
+
+def test_windows_of_small_pictures_are_fewer() -> None:
+    rng = np.random.default_rng(0)
+    large, small = (Image.new("RGB", (side, side + 100)) for side in (600, 200))
+    assert [window.shape for window in windows(large, rng, 5)] == [(256, 256, 3)] * 5
+    assert len(list(windows(small, rng, 5))) == 2
+
+
+def test_windows_are_drawn_by_their_shares(tmp_path: Path) -> None:
+    for value, name in enumerate([*CONTENTS, *STYLES]):
+        np.save(tmp_path / f"{name}.npy", np.full((2, 256, 256, 3), value * 40, np.uint8))
+    pictures, rng = Pictures(tmp_path), np.random.default_rng(0)
+    drawn = pictures.draw(rng, {"photographs": 0.5, "paintings": 0.5, "missing": 9.0}, 40, 64)
+    assert drawn.shape == (40, 3, 64, 64)
+    levels = ((drawn[:, 0, 0, 0] + 1) * 127.5).round().tolist()
+    assert set(levels) == {0, 120}
+    assert 10 <= levels.count(0) <= 30

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import WAIT, open_page
-from flat import FlatPlace
 from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from magicstyle_core.metadata import read_png
+from tests.browsing import WAIT, open_page
+from tests.flat import FlatPlace
 
 pytestmark = pytest.mark.browser
 
@@ -282,7 +282,7 @@ def test_a_history_click_brings_region_and_mask_back(stylized: Page, tmp_path: P
     stylized.locator("#history .ms-show").first.click()
     expect(caption(stylized)).to_contain_text("Where I paint")
     expect(stylized.get_by_role("radio", name="Where I paint")).to_be_checked()
-    assert np.array_equal(shown(stylized), masked)
+    assert np.array_equal(np.asarray(shown(stylized)), np.asarray(masked))
     expect_at_rest(stylized)
     stylized.wait_for_timeout(500)
     expect(stylized.locator("#history img")).to_have_count(2)

@@ -1,0 +1,130 @@
+"""The attention lens: where in the style pictures a spot of the result looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from magicstyle_core import method
+from magicstyle_core.bank import Inversion
+from magicstyle_core.engine import StyleEngine
+from magicstyle_core.errors import SettingsError
+from magicstyle_core.hooks import Layer
+from magicstyle_core.images import Picture
+from magicstyle_core.plan import Plan, Styles, plan
+from magicstyle_core.settings import FusionSettings
+
+WAY_DOWN = 0.25  # where a render is looked at unless told otherwise: shapes are there, and style still enters
+
+
+@torch.no_grad()
+def look(
+    engine: StyleEngine,
+    content: Inversion,
+    styles: Styles,
+    settings: FusionSettings,
+    spot: tuple[float, float],
+    *,
+    mask: Image.Image | None = None,
+    group: str = "fine",
+    way_down: float = WAY_DOWN,
+) -> list[NDArray[np.float32]]:
+    """The attention that a spot of a finished render paid to each style picture; together they sum to 1.
+
+    The queries are the target's at one step, kept by the render; the keys are the style's stored ones. The mean is
+    taken over heads and over the fused layers of the group. It takes one UNet call.
+
+    Args:
+        spot: across and down, from 0 to 1.
+        group: coarse, middle or fine; where FFA is in none of its layers, all layers with FFA.
+        way_down: at which step, from 0 (noise) to 1; the nearest that is known.
+
+    Returns:
+        One map for each style, (height, width) of its latents.
+
+    Raises:
+        SettingsError: no layer fuses, or these settings were not rendered yet.
+    """
+    wish = plan(engine.model, content, styles, settings, mask)
+    layers = [layer for layer in wish.layers if layer.group == group] or wish.layers
+    if not layers:
+        raise SettingsError("FFA is off in this render, so no spot looked anywhere; choose layers and a strength.")
+    n, latents = _known_step(engine, wish, way_down)
+    step, features = wish.steps[n], engine.reader(wish)
+    with engine.fusing(wish, features)(step), _inputs(engine.model.unet, layers) as seen:
+        engine.guard.denoise(latents, content.timesteps[step])
+    content_features = features(content, step)
+    style_features = [features(style, step) for style, _ in wish.styles]
+    maps = [torch.zeros(1, 1, *style.trajectory.latents.shape[3:]) for style, _ in wish.styles]
+    for layer in layers:
+        attn, token = engine.model.unet.get_submodule(layer.name), _token(engine, content, layer, spot)
+        target = seen[layer.name][:, token : token + 1]  # (1, 1, channels)
+        query = attn.to_q(target)
+        own = attn.to_q(content_features[layer.name][:, token : token + 1].to(target))
+        query = (query + settings.structure * (own - query)).unflatten(-1, (attn.heads, -1))[0, 0]  # (heads, dim)
+        logits = []
+        for features_s, (_, weight) in zip(style_features, wish.styles, strict=True):
+            key = attn.to_k(features_s[layer.name].to(target)).unflatten(-1, (attn.heads, -1))[
+                0
+            ]  # (tokens, heads, dim)
+            dots = torch.einsum("hd,thd->ht", query, key) * settings.temperature / query.shape[-1] ** 0.5
+            logits.append(dots.float() + np.log(weight / key.shape[0]))  # (heads, style_tokens)
+        shares = torch.cat(logits, 1).softmax(1).mean(0).cpu().split([part.shape[1] for part in logits])
+        for total, share in zip(maps, shares, strict=True):
+            rows, columns = total.shape[2:]
+            share = share.view(1, 1, *layer.size(rows, columns))
+            total += F.interpolate(share / share.numel(), (rows, columns), mode="bilinear") * share.numel()
+    inside = [engine.model.of_the_picture(total)[0, 0] for total in maps]  # (height, width)
+    whole = sum(float(total.sum()) for total in inside)
+    return [(total / whole).numpy() for total in inside]
+
+
+def lit(picture: Picture, paid: NDArray[np.float32]) -> Image.Image:
+    """A style picture with light on what was looked at; a tenth of the light is everywhere, so that one sees where."""
+    light = Image.fromarray(paid / paid.max()).resize(picture.image.size, Image.Resampling.BICUBIC)
+    return Image.fromarray((picture.pixels * (0.1 + 0.9 * np.asarray(light).clip(0, 1))[..., None]).astype(np.uint8))
+
+
+def _known_step(engine: StyleEngine, wish: Plan, way_down: float) -> tuple[int, Tensor]:
+    """The step with FFA nearest to that place on the way down whose latents are remembered, and these."""
+    settings, stored = wish.settings, wish.content.steps
+    places = [method.way_down(index, stored) for index in wish.steps]
+    for n in sorted(range(1, len(places)), key=lambda n: abs(places[n] - way_down)):
+        latents = engine.store.remembered(wish.content.session, wish.history[n])
+        if latents is not None and settings.start <= places[n] <= settings.end:
+            return n, latents.to(engine.model.device)
+    raise SettingsError("The lens needs the picture with these settings; render it in full first.")
+
+
+@contextmanager
+def _inputs(unet: nn.Module, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
+    """Within the block, a forward pass leaves the input of every given layer in the yielded dict."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda module, arguments: seen.__setitem__(name, arguments[0])
+
+    handles = [unet.get_submodule(layer.name).register_forward_pre_hook(keep(layer.name)) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _token(engine: StyleEngine, content: Inversion, layer: Layer, spot: tuple[float, float]) -> int:
+    """The layer's token that stands for a spot of the picture."""
+    height, width = content.picture.pixels.shape[:2]
+    column, row = (min(int(place * side), side - 1) for place, side in zip(spot, (width, height), strict=True))
+    mark = torch.zeros(1, 1, height, width)
+    mark[..., row, column] = 1
+    marked = engine.model.strength_map(mark)
+    return int(F.adaptive_avg_pool2d(marked, layer.size(marked.shape[2], marked.shape[3])).argmax())

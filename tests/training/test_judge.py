@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from training.judge import (
+    LAYERS,
+    Judge,
+    adaattn_target,
+    content_loss,
+    feature_loss,
+    moments,
+    relaxed_emd,
+    sliced_wasserstein,
+    style_loss,
+)
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_features_are_halved_from_block_to_block(judge: Judge, pictures: torch.Tensor) -> None:
+    assert {name: tuple(x.shape[2:]) for name, x in judge(pictures).items()} == dict(
+        zip(LAYERS, [(64, 64), (32, 32), (16, 16), (8, 8)], strict=True)
+    )
+
+
+def test_a_picture_is_at_no_distance_from_itself(judge: Judge, pictures: torch.Tensor) -> None:
+    seen = judge(pictures)
+    assert content_loss(seen, seen).abs().max() < 1e-5
+    assert feature_loss(seen, seen).max() == 0
+    flat = seen["relu2_2"].flatten(2)
+    assert sliced_wasserstein(flat, flat).max() < 1e-6
+    assert moments(flat, flat).max() < 1e-6
+    assert relaxed_emd(seen["relu3_3"].flatten(2), seen["relu3_3"].flatten(2)).abs().max() < 1e-5
+
+
+def test_style_is_about_what_and_content_about_where(judge: Judge, pictures: torch.Tensor) -> None:
+    moved = pictures.roll(24, 3)
+    plain = pictures * 0.6
+    seen, seen_moved, seen_plain = judge(pictures), judge(moved), judge(plain)
+    assert (style_loss(seen_moved, seen, seen_moved) < style_loss(seen_plain, seen, seen_plain)).all()
+    assert (content_loss(seen_plain, seen) < content_loss(seen_moved, seen)).all()
+
+
+def test_a_flat_style_weighs_no_more_than_others(judge: Judge, pictures: torch.Tensor) -> None:
+    seen, flat = judge(pictures), judge(torch.zeros_like(pictures))
+    ordinary, far = style_loss(judge(pictures.flip(1)), seen, seen), style_loss(seen, flat, seen)
+    assert (far < 100 * ordinary).all()
+
+
+def test_what_looks_alike_takes_its_own_style(judge: Judge, pictures: torch.Tensor) -> None:
+    """A style that is the content leads back to features of its own deviation and mean."""
+    seen = judge(pictures)["relu3_3"]
+    target = adaattn_target(seen, seen)
+    assert target.shape == seen.shape
+    assert torch.allclose(target.mean(), seen.mean(), rtol=0.3)

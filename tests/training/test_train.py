@@ -1,0 +1,98 @@
+"""A step of the recipe at tiny sizes: it learns, goes on where it stopped, and renders as the engine does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+
+from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
+from magicstyle_core.hooks import Fusing
+from magicstyle_core.pixels import to_tensor
+from training.fusion import live_render
+from training.judge import Judge
+from training.run import Run
+from training.train import draw_strengths, schedule_of, step_losses
+
+Models = tuple[UNet2DConditionModel, AutoencoderDC, Judge, DDIMScheduler]
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two pictures and two style pictures, the second of which is its own style."""
+    content, style = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    style[1] = content[1]
+    return content, style
+
+
+def test_the_loss_of_one_batch_falls(
+    unet: UNet2DConditionModel,
+    vae: AutoencoderDC,
+    judge: Judge,
+    scheduler: DDIMScheduler,
+    pair: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    schedule, optimiser, totals = schedule_of(scheduler, "cpu"), torch.optim.AdamW(unet.parameters(), 3e-3), []
+    for _ in range(12):
+        torch.manual_seed(0)  # the judge draws directions
+        losses = step_losses(unet, vae, judge, schedule, *pair, torch.ones(2, 1, 1, 1), {2, 4})
+        total = torch.stack(list(losses.values())).sum()
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        totals.append(total.item())
+    assert set(losses) == {"style", "content", "identity", "references"}
+    assert all(loss > 0 for loss in losses.values())
+    assert totals[-1] < 0.8 * totals[0]
+
+
+def test_gradients_flow_through_the_judged_steps_alone(unet: UNet2DConditionModel, scheduler: DDIMScheduler) -> None:
+    content, style = torch.randn(2, 1, 4, 8, 8)
+    how = Fusing(torch.ones(1, 1, 8, 8))
+    steps = list(live_render(unet, schedule_of(scheduler, "cpu"), content, style, how, learn_at={1, 3}))
+    assert [step.index for step, _ in steps if step.denoised.requires_grad] == [3, 1]
+    assert not any(step.latents.requires_grad for step, _ in steps)
+
+
+def test_training_renders_as_the_engine_does() -> None:
+    engine = StyleEngine.load("mini", device="cpu", dtype="fp32")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    settings = FusionSettings(layers=("all",), palette="off", detail=0.0, strength=0.8)
+    small = InversionSettings(size=64, steps=4)
+    content, style = (engine.invert(Image.fromarray(picture), small) for picture in pixels)
+    wanted = np.asarray(engine.stylize(content, style, settings).image)
+    model = engine.model
+    latents_c, latents_s = (model.encode(to_tensor(picture)) for picture in pixels)
+    how = Fusing(latents_c.new_full((1, 1, *latents_c.shape[2:]), 0.8), temperature=settings.temperature)
+    with torch.no_grad():
+        *_, (last, _) = live_render(model.unet, model.schedule(4), latents_c, latents_s, how)
+    difference = (model.decode(last.latents) - to_tensor(wanted)).clamp(-1, 1)
+    assert 10 * torch.log10(4 / difference.square().mean()) > 48  # 8-bit pixels and 16-bit features in between
+
+
+def test_strengths_are_mostly_one() -> None:
+    strengths = draw_strengths(np.random.default_rng(0), 1000)
+    assert strengths.shape == (1000, 1, 1, 1)
+    assert 0.7 < (strengths == 1).float().mean() < 0.9
+    assert strengths.min() >= 0.1
+    assert strengths.max() <= 1.5
+
+
+def test_a_run_goes_on_where_it_stopped(unet: UNet2DConditionModel, tmp_path: Path) -> None:
+    def step(run: Run) -> None:
+        run.update(sum(parameter.square().sum() for parameter in run.parameters))  # type: ignore[arg-type]
+
+    first = Run(unet, list(unet.parameters()), 1e-3, tmp_path / "run.pt", 10)
+    step(first)
+    first.save()
+    step(first)
+    again = Run(unet, list(unet.parameters()), 1e-3, tmp_path / "run.pt", 10)
+    assert (again.step, again.seconds > 0) == (1, True)
+    step(again)
+    for mine, theirs in zip(again.average.parameters(), first.average.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+    assert not list(tmp_path.glob("*.partial"))

@@ -1,0 +1,54 @@
+"""The page on models as people have them: one that is not ours, and some that cannot be used."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+import app
+from magicstyle_core import StyleEngine
+from tests.tiny_layouts import LAYOUTS, Layout, change_json, write_sd, write_xl
+
+# Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::pandas.errors.Pandas4Warning",
+)
+
+
+def test_stable_diffusion_xl_draws_on_the_page_with_the_defaults(tmp_path: Path) -> None:
+    write_xl(tmp_path / "xl")
+    change_json("unet/config.json", sample_size=32)(tmp_path / "xl")  # 64 pixels, the least that can be asked for
+    for name, seed in (("photo.png", 0), ("style.png", 1)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    demo = app.build_demo(StyleEngine.load(str(tmp_path / "xl"), device="cpu", dtype="fp32"))
+    client = Client(app.launch(demo), verbose=False, analytics_enabled=False)
+    pair = {"content": handle_file(tmp_path / "photo.png"), "style": handle_file(tmp_path / "style.png")}
+    path, facts = client.predict(**pair, api_name="/stylize")
+    with Image.open(path) as picture:
+        assert picture.size == (64, 64)
+    assert facts["unet_calls"] == 20
+    client.close()
+    demo.close()
+    gc.collect()
+
+
+REFUSED = [layout for layout in LAYOUTS if layout.refusal and layout.base == "sd"]
+
+
+@pytest.mark.parametrize("layout", REFUSED[::6], ids=[layout.name for layout in REFUSED[::6]])
+def test_the_page_says_why_it_does_not_start(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sd(tmp_path / "model")
+    layout.change(tmp_path / "model")
+    monkeypatch.setattr(sys, "argv", ["app.py", "--model", str(tmp_path / "model")])
+    with pytest.raises(SystemExit, match=layout.refusal) as stopped:
+        app.main()
+    assert "\n" not in str(stopped.value)

@@ -1,0 +1,62 @@
+"""The decoder of the embedded model's autoencoder learns on by what a network sees; the encoder, so the latents, stay.
+
+    python -m training.codec --data FOLDER --minutes 20 [--vae assets/mini/vae] [--device cuda]
+
+Goes on from its checkpoint when started again; FOLDER/vae is as new as the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderDC
+
+from training.data import CONTENTS, STYLES, Pictures
+from training.judge import Judge, feature_loss, style_loss, weights_file
+from training.run import Run
+
+SIZE, COUNT = 96, 6  # of a batch's windows
+RATE = 3e-4
+PIXELS, STYLE = 6.0, 0.5  # weights beside the features' 1: the round trip loses half a dB, and keeps brush strokes
+NOISE = 0.03  # on the latents, so that near latents decode alike
+SHARES = {**CONTENTS, **{name: share for name, share in STYLES.items()}}
+
+
+def train_codec(data: Path, vae_folder: Path, *, minutes: float, device: str) -> None:
+    pictures, judge = Pictures(data), Judge(weights_file(data), device)
+    vae = AutoencoderDC.from_pretrained(vae_folder).to(device, memory_format=torch.channels_last)
+    vae.encoder.requires_grad_(False)
+    run = Run(vae, list(vae.decoder.parameters()), RATE, data / "codec.pt", minutes)
+    rng = run.generator()
+    while run.fraction < 1:
+        pixels = pictures.draw(rng, SHARES, COUNT, SIZE).to(device)  # (count, 3, size, size)
+        with torch.no_grad():
+            latents = vae.encode(pixels).latent
+            seen = judge(pixels)
+        decoded = vae.decode(latents + NOISE * torch.randn_like(latents)).sample
+        features = judge(decoded)
+        near = (decoded - pixels).abs().mean()
+        alike, style = feature_loss(features, seen).mean(), style_loss(features, seen, seen).mean()
+        run.update(PIXELS * near + alike + STYLE * style)
+        run.report({"pixels": near, "features": alike, "style": style})
+        if run.save_is_due:
+            run.save()
+            run.average.save_pretrained(data / "vae")
+    run.save()
+    run.average.save_pretrained(data / "vae")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.codec", description="Trains the decoder on.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures and of checkpoints")
+    parser.add_argument("--vae", type=Path, default=Path("assets/mini/vae"), help="the autoencoder to start from")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, with those of earlier runs")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    train_codec(arguments.data, arguments.vae, minutes=arguments.minutes, device=arguments.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Renders for training: the method's own functions, with the pictures that features come from alive in the batch.
+
+An engine stores features of content and style and fuses with them later. Here target, content and style are rows of one
+batch, so that gradients reach the features as well. Both give the same latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+
+from magicstyle_core.hooks import Fusing, Layer, fused_attention, installed, self_attention_layers
+from magicstyle_core.method import Schedule, Step, Trajectory, clean, invert, render
+
+
+class LiveFusion:
+    """Self-attention over rows [targets, contents, styles]: the targets attend by FFA to the other rows."""
+
+    def __init__(self, layer: Layer, original: Any, how: Fusing) -> None:
+        self.original, self.how, self.strength = original, how, how.at(layer)
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        target, content, style = hidden_states.chunk(3)  # (examples, tokens, channels)
+        plain = self.original(attn, hidden_states[len(target) :], *args, **kwargs)
+        return torch.cat([fused_attention(attn, target, content, [style], self.how, self.strength), plain])
+
+
+def noise_estimate(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor, timestep: int) -> Tensor:
+    """The noise in latents (batch, channels, height, width) by a UNet of v prediction under a null prompt of zeros."""
+    alpha = schedule.alphas[schedule.timesteps.index(timestep)]
+    null_prompt = latents.new_zeros(len(latents), 1, unet.config.cross_attention_dim)
+    v = unet(latents.contiguous(memory_format=torch.channels_last), timestep, null_prompt).sample
+    return alpha.sqrt() * v + (1 - alpha).sqrt() * latents
+
+
+def live_render(
+    unet: UNet2DConditionModel,
+    schedule: Schedule,
+    content: Tensor,
+    style: Tensor,
+    how: Fusing,
+    learn_at: Collection[int] = (),
+) -> Iterator[tuple[Step, Tensor]]:
+    """Inverts contents and styles, then renders with FFA in every layer, no palette.
+
+    Args:
+        content, style: clean latents, (examples, channels, height, width) each.
+        learn_at: stored steps through which gradients flow.
+
+    Yields:
+        A step of the render, and the clean latents that the same call foresees for contents and styles,
+        (2 * examples, channels, height, width).
+    """
+    examples, references = len(content), torch.cat([content, style])
+
+    def alone(latents: Tensor, timestep: int) -> Tensor:
+        return noise_estimate(unet, schedule, latents, timestep)
+
+    with torch.no_grad():
+        inverting = invert(alone, references, schedule, lambda _: nullcontext())
+        try:
+            while True:
+                next(inverting)
+        except StopIteration as done:
+            known: Trajectory = done.value
+
+    def together(latents: Tensor, timestep: int) -> Tensor:
+        nonlocal references
+        i = schedule.timesteps.index(timestep)
+        rows = torch.cat([latents, known.latents[i]])  # (3 * examples, channels, height, width)
+        with torch.set_grad_enabled(i in learn_at):
+            noise = noise_estimate(unet, schedule, rows, timestep)
+            references = clean(rows[examples:], noise[examples:], schedule.alphas[i])
+        return noise[:examples]
+
+    processors = {
+        layer.name: LiveFusion(layer, unet.get_submodule(layer.name).processor, how)
+        for layer in self_attention_layers(unet)
+    }
+    contents = Trajectory(known.latents[:, :examples], known.noise[:, :examples])
+    descending = range(len(schedule.timesteps) - 1, -1, -1)
+    with installed(unet, processors):
+        for step in render(together, contents, schedule, descending, lambda _: nullcontext(), strength=how.strength):
+            yield step, references

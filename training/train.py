@@ -1,0 +1,195 @@
+"""The diffusion model learns to carry a style by FFA: whole renders, judged by what a network sees in them.
+
+    python -m training.data  --data FOLDER --paintings PAINTINGS
+    python -m training.codec --data FOLDER --minutes 20
+    python -m training.train --data FOLDER --minutes 600 [--device cuda]
+
+Each step inverts photographs and style pictures, renders every photograph in its style (training.fusion), and at two of
+the render's steps decodes the picture foreseen there. Those steps are noisy ones: the output of the model moves the
+picture foreseen by s(t), next to nothing at the last step. FFA must bring the colours too: there is no palette.
+Stop it at any time; the same command goes on from the last checkpoint. Every few minutes it writes a contact sheet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import torch
+from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from magicstyle_core.hooks import Fusing
+from magicstyle_core.method import Schedule, ddim_timesteps
+from training import metrics
+from training.data import CONTENTS, EXAMPLES, SIZE, STYLES, Pictures
+from training.fusion import live_render
+from training.judge import Judge, content_loss, style_loss, weights_file
+from training.run import Run
+
+STEPS, T_MAX = 5, 1000  # the grid that the model is used with: few steps, from nearly pure noise
+TEMPERATURE = 1.2  # the default of the settings
+EXAMPLES_A_STEP, CROP = 2, 96
+RATE = 3e-4  # 8e-4 diverged after 140 steps of two examples
+STYLE, CONTENT, REFERENCES, IDENTITY = 2.0, 1.0, 2.0, 4.0  # weights of the losses
+OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
+OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
+JUDGED = 2  # steps of each render
+SHEET_EVERY = 45.0  # minutes
+SHOWN_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
+SHOWN_STYLES = ("waves", "night")
+
+
+def schedule_of(scheduler: DDIMScheduler, device: str) -> Schedule:
+    timesteps = ddim_timesteps(STEPS, T_MAX)
+    alphas = scheduler.alphas_cumprod[list(timesteps)].to(device)
+    return Schedule(timesteps, alphas, scheduler.final_alpha_cumprod.to(device))
+
+
+def draw_strengths(rng: np.random.Generator, count: int) -> Tensor:
+    """Mostly 1: (count, 1, 1, 1)."""
+    other = rng.random(count) < OTHER_STRENGTHS
+    return torch.from_numpy(np.where(other, rng.uniform(0.1, 1.5, count), 1.0)).float().view(-1, 1, 1, 1)
+
+
+def step_losses(
+    unet: UNet2DConditionModel,
+    vae: AutoencoderDC,
+    judge: Judge,
+    schedule: Schedule,
+    content: Tensor,
+    style: Tensor,
+    strengths: Tensor,
+    learn_at: set[int],
+) -> dict[str, Tensor]:
+    """The losses of one batch by name, weighted; their sum is what to minimise.
+
+    Args:
+        content, style: pictures (examples, 3, size, size) in [-1, 1]; an example whose two are equal is its own style.
+        strengths: (examples, 1, 1, 1).
+        learn_at: the stored steps that are judged.
+    """
+    with torch.no_grad():
+        latents_c, latents_s = (vae.encode(torch.cat([content, style])).latent * vae.config.scaling_factor).chunk(2)
+        seen_c, seen_s = judge(content), judge(style)
+    own = (content == style).flatten(1).all(1).float()  # (examples,)
+    share = strengths.flatten().clamp(max=1) * (1 - own)
+    how = Fusing(strengths.expand(-1, 1, *latents_c.shape[2:]), temperature=TEMPERATURE)
+    losses = dict.fromkeys(("style", "content", "identity", "references"), torch.zeros((), device=content.device))
+    for step, references in live_render(unet, schedule, latents_c, latents_s, how, learn_at):
+        if step.index not in learn_at:
+            continue
+        decoded = vae.decode(step.denoised / vae.config.scaling_factor).sample
+        seen = judge(decoded)
+        away = (decoded - content).abs().mean((1, 2, 3))  # (examples,)
+        stay = (references - torch.cat([latents_c, latents_s])).square().mean()
+        for name, loss in {
+            "style": STYLE * (share * style_loss(seen, seen_s, seen_c)).mean(),
+            "content": CONTENT * ((1 - own) * content_loss(seen, seen_c)).mean(),
+            "identity": IDENTITY * (own * away).mean(),
+            "references": REFERENCES * stay,
+        }.items():
+            losses[name] = losses[name] + loss / len(learn_at)
+        if step.index == min(learn_at):
+            break  # the rest of the way down would teach nothing
+    return losses
+
+
+def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
+    """Trains from the model in folder `start`; checkpoints, log and sheets go to `data`."""
+    pictures, judge = Pictures(data), Judge(weights_file(data), device)
+    vae = AutoencoderDC.from_pretrained(data / "vae" if (data / "vae").exists() else start / "vae")
+    vae = vae.to(device, memory_format=torch.channels_last).requires_grad_(False)
+    unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
+    schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device)
+    run = Run(unet, list(unet.parameters()), RATE, data / "unet.pt", minutes)
+    rng = run.generator()
+    sheets = int(run.seconds / 60 / SHEET_EVERY) + 1
+    while run.fraction < 1:
+        content = pictures.draw(rng, CONTENTS, EXAMPLES_A_STEP, CROP).to(device)
+        style = pictures.draw(rng, STYLES, EXAMPLES_A_STEP, CROP).to(device)
+        own = torch.from_numpy(rng.random(EXAMPLES_A_STEP) < OWN_STYLE).to(device)
+        style[own] = content[own]
+        strengths = draw_strengths(rng, EXAMPLES_A_STEP).to(device)
+        learn_at = set(rng.choice(np.arange(1, STEPS), JUDGED, replace=False).tolist())
+        losses = step_losses(unet, vae, judge, schedule, content, style, strengths, learn_at)
+        run.update(torch.stack(list(losses.values())).sum())
+        run.report(losses)
+        if run.save_is_due:
+            run.save()
+            run.average.save_pretrained(data / "unet")
+        if run.seconds / 60 >= sheets * SHEET_EVERY:
+            sheet(data, run.average, vae, schedule, f"{round(run.seconds / 60):04} minutes", device)
+            sheets += 1
+    run.save()
+    run.average.save_pretrained(data / "unet")
+
+
+@torch.no_grad()
+def sheet(
+    data: Path, unet: UNet2DConditionModel, vae: AutoencoderDC, schedule: Schedule, name: str, device: str
+) -> None:
+    """The same photographs in the same styles, neither of which were trained on but for the last two styles."""
+
+    def squares(images: Iterable[Image.Image]) -> np.ndarray:
+        return np.stack([np.asarray(ImageOps.fit(image.convert("RGB"), (SIZE, SIZE))) for image in images])
+
+    photographs = squares([Image.fromarray(getattr(skimage.data, name)()) for name in SHOWN_PHOTOGRAPHS])
+    own = squares([Image.open(EXAMPLES / f"style_{name}.webp") for name in SHOWN_STYLES])
+    styles = np.concatenate([np.load(data / "held_out.npy"), own])
+    pixels_c, pixels_s = (
+        torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        for pictures in (photographs, styles)
+    )
+    latents_c, latents_s = (vae.encode(pixels).latent * vae.config.scaling_factor for pixels in (pixels_c, pixels_s))
+
+    def decoded(latents: Tensor) -> np.ndarray:
+        pixels = vae.decode(latents / vae.config.scaling_factor).sample.clamp(-1, 1)
+        return ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    trips = decoded(latents_c)
+    columns, figures = [np.concatenate([np.full_like(trips[:1], 255), trips])], []
+    how = Fusing(torch.ones(len(trips), 1, *latents_c.shape[2:], device=device), temperature=TEMPERATURE)
+    for style, latents in zip(styles, latents_s, strict=True):
+        for step, _ in live_render(unet, schedule, latents_c, latents.expand_as(latents_c), how):
+            finished = step.latents
+        results = decoded(finished)
+        columns.append(np.concatenate([style[None], results]))
+        figures.append(
+            [
+                (
+                    metrics.style_distance(result, style) / metrics.style_distance(photograph, style),
+                    metrics.texture_distance(result, style) / metrics.texture_distance(photograph, style),
+                    metrics.content_distance(result, trip),
+                )
+                for result, photograph, trip in zip(results, photographs, trips, strict=True)
+            ]
+        )
+    Image.fromarray(np.hstack([np.vstack(list(column)) for column in columns])).save(data / f"sheet {name}.png")
+    held_out = len(styles) - len(own)
+    means = {
+        group: dict(zip(("style", "texture", "content"), np.mean(values, (0, 1)).round(3).tolist(), strict=True))
+        for group, values in {"held out": figures[:held_out], "own": figures[held_out:]}.items()
+    }
+    with (data / "curve.jsonl").open("a") as file:
+        file.write(json.dumps({"at": name, **means}) + "\n")
+    print(name, means, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description="Trains the diffusion model.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures and of checkpoints")
+    parser.add_argument("--start", type=Path, default=Path("assets/mini"), help="the model to start from")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, with those of earlier runs")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    train(arguments.data, arguments.start, minutes=arguments.minutes, device=arguments.device)
+
+
+if __name__ == "__main__":
+    main()
