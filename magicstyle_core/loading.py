@@ -68,7 +68,7 @@ def load(
     small_vae = None if preview_vae is None else _load_preview_vae(preview_vae)
     try:
         source = FileSource(path) if path.is_file() else FolderSource(path, variant, half)
-        model = _assemble(name, source, where, dtype, attention, small_vae, lora_file, prompt)
+        model = assemble(name, source, where, dtype, attention, small_vae, lora_file, prompt)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
     model.exact = exact and model.consistency
@@ -77,7 +77,7 @@ def load(
     return model
 
 
-def _assemble(
+def assemble(
     name: str,
     source: Source,
     device: torch.device,
@@ -87,6 +87,7 @@ def _assemble(
     lora_file: Path | None,
     prompt: str,
 ) -> Model:
+    """A model from its source, checked and tried out; arguments as in `load`. Raises ModelError."""
     configs = source.configs(prompt)
     check(configs)
     kind = choose_dtype(dtype, device, max(configs.unet.get("block_out_channels", [0])))

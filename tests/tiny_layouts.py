@@ -61,7 +61,8 @@ def write_sd(folder: Path) -> None:
     write_tokenizer(folder / "tokenizer")
     write_text_encoder(folder / "text_encoder", TEXT_CHANNELS)
     index = {"_class_name": "StableDiffusionPipeline", "safety_checker": [None, None]}
-    index |= {"text_encoder": ["transformers", "CLIPTextModel"]}
+    index |= {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    index |= {"scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"]}
     (folder / "model_index.json").write_text(json.dumps(index))
 
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.errors import ModelError
 from magicstyle_core.guard import Guard
 from magicstyle_core.model import Model
@@ -54,6 +57,23 @@ def test_a_vae_that_overflows_half_precision_goes_on_in_fp32_alone(half: Model, 
     assert torch.equal(getattr(Guard(half, nothing_to_free), part)(given), getattr(exact, part)(given))
     assert (half.dtype, half.vae.dtype) == (torch.float16, torch.float32)
     assert "the VAE gave values that are not finite" in half.messages[0]
+
+
+def test_a_picture_through_a_vae_that_overflows_is_the_one_of_fp32(half: Model, tiny_sd1: Path) -> None:
+    exact = tiny_model(tiny_sd1, dtype=torch.float16)
+    for model in (half, exact):
+        for coder in (model.vae.encoder, model.vae.decoder):
+            make_overflow(coder.conv_in)
+    exact.vae.float()
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    pictures = []
+    for model in (half, exact):
+        engine = StyleEngine(model)
+        content, style = (engine.invert(Image.fromarray(pixels), InversionSettings(steps=3)) for pixels in noise)
+        pictures.append(engine.stylize(content, style, FusionSettings()).image.tobytes())
+    assert pictures[0] == pictures[1]
+    assert (half.dtype, half.vae.dtype) == (torch.float16, torch.float32)
+    assert len(half.messages) == 1
 
 
 def test_values_not_finite_in_fp32_are_an_error(tiny_sd1: Path) -> None:

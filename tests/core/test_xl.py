@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.__main__ import main
 from magicstyle_core.hooks import choose_layers
 from magicstyle_core.settings import PRESETS
-from tests.tiny_layouts import write_xl
+from tests.tiny_layouts import change_json, write_xl
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,14 @@ def test_the_unet_is_told_the_size_of_the_picture(folder: Path) -> None:
     assert conditions["added_cond_kwargs"]["time_ids"].tolist() == [[48, 64, 0, 0, 48, 64]] * 2
     assert conditions["encoder_hidden_states"].shape == (2, 77, 16)
     assert conditions["added_cond_kwargs"]["text_embeds"].shape == (2, 8)
+
+
+def test_the_vae_stays_in_fp32_where_its_config_says_so(folder: Path, tmp_path: Path) -> None:
+    model = StyleEngine.load(str(folder), device="cpu", dtype="fp16").model
+    assert (model.unet.dtype, model.vae.dtype) == (torch.float16, torch.float32)
+    shutil.copytree(folder, tmp_path / "fixed")
+    change_json("vae/config.json", force_upcast=False)(tmp_path / "fixed")
+    assert StyleEngine.load(str(tmp_path / "fixed"), device="cpu", dtype="fp16").model.vae.dtype == torch.float16
 
 
 def test_the_command_line_draws(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
