@@ -66,7 +66,7 @@ def url(served: tuple[str, FlatPlace, Path], monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def place(served: tuple[str, FlatPlace, Path]) -> FlatPlace:
     place = served[1]
-    place.seconds_per_call, place.idles = 0.0, False
+    place.seconds_per_call, place.idles, place.calls = 0.0, False, 0
     return place
 
 

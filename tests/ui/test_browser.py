@@ -156,7 +156,7 @@ def test_a_long_drag_shows_a_picture_for_every_five_calls_and_ends_at_the_last_v
     drag(stylized, "structure", 0.2, 0.9, moves=60, pause=100)
     made, pictures = place.calls - calls, len(stylized.evaluate("window.seen")) - 1
     assert pictures >= 3
-    assert pictures >= made // (2 * DRAFT) - 1  # tests/serving counts exactly; here a busy browser is late with moves
+    assert pictures >= made // (DRAFT + STEPS)  # tests/serving counts calls; here a busy browser is late with moves
     value = float(number(stylized, "structure").input_value())
     assert value >= 0.8
     expect_caption(stylized, "Picture 2")
