@@ -68,8 +68,9 @@ def test_v2_of_both_kinds(folders: dict[str, Path], tmp_path: Path, predicts: st
     parts = (unet_tensors(folder), vae_tensors(folder), open_clip_tensors(folder), spread)
     model = load(str(write_checkpoint(tmp_path / "a.safetensors", *parts)), device="cpu")
     assert model.prediction_type == predicts
+    assert model.size == 2 * (sources.V_SIZE if predicts == "v_prediction" else 8)
     other = load(str(folder), device="cpu")
-    other.prediction_type = predicts
+    other.prediction_type, other.size = predicts, model.size
     assert_same(model, other)
 
 
