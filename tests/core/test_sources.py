@@ -96,6 +96,9 @@ def parts_without(folders: dict[str, Path], prefix: str) -> list[dict[str, Tenso
         ("model.", "holds no UNet; give a LoRA with --lora"),
         ("first_stage_model.", "holds no VAE"),
         ("cond_stage_model.", "holds no text encoder"),
+        ("model.diffusion_model.out.2", "lacks tensors of its unet"),
+        ("first_stage_model.decoder.conv_out", "lacks tensors of its vae"),
+        ("cond_stage_model.transformer.text_model.final", "lacks tensors of its text_encoder"),
     ],
 )
 def test_what_a_file_lacks_is_said(folders: dict[str, Path], tmp_path: Path, prefix: str, sentence: str) -> None:
