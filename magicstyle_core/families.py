@@ -60,6 +60,8 @@ def read_configs(folder: Path, prompt: str) -> Configs:
         raise ModelError("This is no model in diffusers layout; give a folder with unet, vae and scheduler in it.")
     wanted = [("vae", "vae/config.json"), ("scheduler", "scheduler/scheduler_config.json")]
     encoders = [part for part in needed_parts(folder, prompt) if part in ENCODERS]
+    if prompt and "null_prompt.safetensors" in files and "text_encoder/config.json" not in files:
+        raise ModelError("This model has no text encoder and takes no prompt; leave the prompt out.")
     for part, file in [*wanted, *((part, f"{part}/config.json") for part in encoders)]:
         if file not in files:
             raise ModelError(f"The model's {part} is missing ({file}); fetch it anew, or give another model.")

@@ -203,7 +203,8 @@ def _fetched_file(repo: str, file: str, revision: str | None) -> Path:
 def _listed(name: str, revision: str | None, lacking: str) -> list[str]:
     """The files of a repository."""
     try:
-        return HfApi().list_repo_files(name, revision=revision)
+        found = HfApi().model_info(name, revision=revision).siblings or []  # unlike a listing, it tries once
+        return [file.rfilename for file in found]
     except HfHubHTTPError:
         raise  # the hub did answer
     except (HTTPError, OfflineModeIsEnabled) as error:

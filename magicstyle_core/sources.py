@@ -35,6 +35,8 @@ OTHER_KINDS = {
 }
 # ComfyUI's test for Stable Diffusion 2.x: this bias spreads widely in the models that predict v.
 V_BIAS, V_SPREAD = UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias", 0.09
+V_SIZE = 96  # latents, of those models
+LACKING = "This file lacks tensors of its {}; fetch it anew, or take one with the whole model in it."
 
 
 class Source(Protocol):
@@ -116,21 +118,26 @@ class FileSource:
 
     def configs(self, prompt: str) -> Configs:
         configs = read_configs(self.folder, prompt)
-        scheduler = dict(configs.scheduler)
+        unet, scheduler = dict(configs.unet), dict(configs.scheduler)
         bias = self.tensors.get(V_BIAS) if self.folder.name == "v2" else None
         if "v_pred" in self.tensors or (bias is not None and bias.float().std(correction=0).item() > V_SPREAD):
             scheduler["prediction_type"] = "v_prediction"
+            if bias is not None:
+                unet["sample_size"] = V_SIZE
         if "ztsnr" in self.tensors:
             scheduler["rescale_betas_zero_snr"] = True
-        return configs._replace(scheduler=scheduler)
+        return configs._replace(unet=unet, scheduler=scheduler)
 
     def network(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
-        return kind.from_single_file(
-            dict(self.tensors), config=str(self.folder), subfolder=part, torch_dtype=dtype, local_files_only=True
-        )
+        try:
+            return kind.from_single_file(
+                dict(self.tensors), config=str(self.folder), subfolder=part, torch_dtype=dtype, local_files_only=True
+            )
+        except NotImplementedError as error:  # what it does not find has no data, and cannot be moved
+            raise ModelError(LACKING.format(part)) from error
 
     def text_encoder(self, kind: Any, part: str) -> Any:
-        return create_diffusers_clip_model_from_ldm(
+        encoder = create_diffusers_clip_model_from_ldm(
             kind,
             dict(self.tensors),
             subfolder=part,
@@ -138,6 +145,9 @@ class FileSource:
             torch_dtype=torch.float32,
             local_files_only=True,
         )
+        if any(parameter.is_meta for parameter in encoder.parameters()):
+            raise ModelError(LACKING.format(part))
+        return encoder
 
     def text_identity(self, configs: Configs) -> str:
         sha = hashlib.sha256()

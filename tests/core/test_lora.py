@@ -105,6 +105,11 @@ def test_a_prompt_is_embedded_and_kept_with_the_model(folder: Path) -> None:
         load(str(folder), device="cpu", prompt="a" * 90)
 
 
+def test_a_model_without_a_text_encoder_takes_no_prompt() -> None:
+    with pytest.raises(ModelError, match="mini: This model has no text encoder and takes no prompt"):
+        load("mini", device="cpu", prompt="a face")
+
+
 def test_the_kept_embedding_goes_by_what_is_in_the_files(folder: Path, tmp_path: Path) -> None:
     """The same bytes elsewhere are the same; other weights or another tokenizer, at the same place, are not."""
     copy = tmp_path / "copy"

@@ -68,8 +68,9 @@ def test_v2_of_both_kinds(folders: dict[str, Path], tmp_path: Path, predicts: st
     parts = (unet_tensors(folder), vae_tensors(folder), open_clip_tensors(folder), spread)
     model = load(str(write_checkpoint(tmp_path / "a.safetensors", *parts)), device="cpu")
     assert model.prediction_type == predicts
+    assert model.size == 2 * (sources.V_SIZE if predicts == "v_prediction" else 8)
     other = load(str(folder), device="cpu")
-    other.prediction_type = predicts
+    other.prediction_type, other.size = predicts, model.size
     assert_same(model, other)
 
 
@@ -95,6 +96,9 @@ def parts_without(folders: dict[str, Path], prefix: str) -> list[dict[str, Tenso
         ("model.", "holds no UNet; give a LoRA with --lora"),
         ("first_stage_model.", "holds no VAE"),
         ("cond_stage_model.", "holds no text encoder"),
+        ("model.diffusion_model.out.2", "lacks tensors of its unet"),
+        ("first_stage_model.decoder.conv_out", "lacks tensors of its vae"),
+        ("cond_stage_model.transformer.text_model.final", "lacks tensors of its text_encoder"),
     ],
 )
 def test_what_a_file_lacks_is_said(folders: dict[str, Path], tmp_path: Path, prefix: str, sentence: str) -> None:
