@@ -4,44 +4,59 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from magicstyle_core import ASSETS, FusionSettings, MagicStyleError, StyleEngine
-from magicstyle_core.settings import apply_preset
+from magicstyle_core import ASSETS
+from magicstyle_core.errors import MagicStyleError
+from magicstyle_core.serving.desk import Desk
+from magicstyle_core.serving.places import Place, place_for
+from magicstyle_core.serving.visitors import GRACE_SECONDS, Visitors
+from magicstyle_core.settings import TABLE, InversionSettings
+from magicstyle_core.ui import texts
 from magicstyle_core.ui.api import connect_api
-from magicstyle_core.ui.examples import FOLDER, load_examples
-from magicstyle_core.ui.gpu import place
-from magicstyle_core.ui.handlers import Studio
-from magicstyle_core.ui.job import Worker
-from magicstyle_core.ui.layers import LayerChooser
-from magicstyle_core.ui.layout import build_page
-from magicstyle_core.ui.shelf import Shelf
+from magicstyle_core.ui.page import Page
 from magicstyle_core.ui.theme import theme
-from magicstyle_core.ui.wiring import connect
+
+if TYPE_CHECKING:
+    from magicstyle_core.engine import StyleEngine
 
 # `app_kwargs` of Gradio's `launch` and `mount_gradio_app`: /healthz answers from the first request on.
 APP_KWARGS = {"routes": [Route("/healthz", lambda request: JSONResponse({"status": "ok"}))]}
-CLEAN_UP_SECONDS = 3600  # how often, and from which age on, files of past sessions are deleted
+MAX_WAITING = 256  # events in Gradio's queue; the desk keeps the order, and a page takes few
 
 
-def build_demo(engine: StyleEngine, steps: int | None = None) -> gr.Blocks:
-    """The whole page on this engine, queue included, not launched yet. It starts with so many inversion steps."""
-    examples = load_examples()
-    gr.set_static_paths([FOLDER])
-    chooser = LayerChooser(engine)
-    with gr.Blocks(
-        title="MagicStyle", analytics_enabled=False, delete_cache=(CLEAN_UP_SECONDS, CLEAN_UP_SECONDS), fill_width=True
-    ) as demo:
-        defaults = apply_preset(engine.model.preset, FusionSettings())
-        page = build_page(chooser, examples, steps or engine.model.steps, defaults)
-        studio = Studio(engine, page, chooser, Worker(engine, place(engine)), Shelf(engine, page, chooser))
-        connect_api(studio)  # first: it takes the public names
-        connect(studio, examples)
-        demo.unload(studio.leave)
-    return demo.queue(max_size=16)
+def build_demo(engine: StyleEngine, steps: int | None = None, grace_seconds: float = GRACE_SECONDS) -> gr.Blocks:
+    """The whole page on this engine, queue included, not launched yet.
+
+    Args:
+        steps: of the inversion, to begin with; None = the model's own number.
+        grace_seconds: how long a closed page can be opened again.
+    """
+    return build_page(place_for(engine), steps, grace_seconds)
+
+
+def build_page(place: Place, steps: int | None, grace_seconds: float) -> gr.Blocks:
+    """The page before any place."""
+    gr.set_static_paths([ASSETS])
+    with gr.Blocks(title="MagicStyle", analytics_enabled=False, fill_width=True) as demo:
+        visitors = Visitors(
+            Path(get_upload_folder()),
+            forget=place.forget,
+            uploads=lambda: set().union(*demo.temp_file_sets),
+            grace_seconds=grace_seconds,
+        )
+        desk = Desk(place, visitors, ASSETS / "examples")
+        connect_api(desk)  # first: it takes the public names
+        Page(desk, steps or place.facts.steps)
+    demo.i18n_instance = texts.label
+    return demo.queue(max_size=MAX_WAITING)
 
 
 def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str:
@@ -52,6 +67,7 @@ def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str
         prevent_thread_lock=True,
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
+        i18n=texts.label,
         footer_links=["api"],
         ssr_mode=False,
         run_history=False,
@@ -73,16 +89,24 @@ def main() -> None:
         "--budget",
         type=float,
         default=os.environ.get("MAGICSTYLE_BUDGET"),
-        help="most gigabytes of stored features; default: a share of the free memory",
+        help="most gigabytes of stored features; default: a share of the memory",
     )
-    parser.add_argument("--steps", type=int, help="inversion steps to start with")
+    steps = TABLE["steps"]
+    parser.add_argument("--steps", type=int, help=f"inversion steps to start with, {steps.low:g} to {steps.high:g}")
+    parser.add_argument(
+        "--grace", type=float, default=GRACE_SECONDS, help="seconds that a closed page can be opened again"
+    )
     arguments = parser.parse_args()
+    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="magicstyle-"))
     budget_bytes = None if arguments.budget is None else int(arguments.budget * 1e9)
+    from magicstyle_core.engine import StyleEngine  # torch takes seconds; a wrong argument is said before
+
     try:
+        InversionSettings(steps=arguments.steps)
         engine = StyleEngine.load(arguments.model, budget_bytes=budget_bytes)
     except MagicStyleError as error:
         raise SystemExit(str(error)) from error
-    demo = build_demo(engine, arguments.steps)
+    demo = build_demo(engine, arguments.steps, arguments.grace)
     launch(demo, arguments.port, arguments.share)
     demo.block_thread()
 

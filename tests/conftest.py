@@ -3,23 +3,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
 
-from magicstyle_core import StyleEngine
-from tests.tiny_models import write_tiny_sd
+if TYPE_CHECKING:  # serving and the page are tested without torch, which takes seconds to load
+    from magicstyle_core.engine import StyleEngine
 
 
 @pytest.fixture(scope="session")
 def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny_models import write_tiny_sd
+
     return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd1"), 1)
 
 
 @pytest.fixture(scope="session")
 def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny_models import write_tiny_sd
+
     return write_tiny_sd(tmp_path_factory.mktemp("tiny_sd2"), 2)
 
 
@@ -37,6 +42,8 @@ def _own_upload_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def engine() -> StyleEngine:
     """One mini model for the whole run; tests keep apart by session name."""
+    from magicstyle_core.engine import StyleEngine
+
     return StyleEngine.load("mini", device="cpu", dtype="fp32")
 
 

@@ -1,77 +1,156 @@
-"""The same actions for programs, over gradio_client. One client is one session."""
+"""The same actions for programs, over gradio_client or plain HTTP. One client is one visitor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from typing import Any, TypeVar
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar, get_args
 
 import gradio as gr
 from gradio import FileData
+from PIL import Image, ImageOps
 
-from magicstyle_core import FusionSettings, MagicStyleError
+from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import sheet
+from magicstyle_core.images import Picture
 from magicstyle_core.metadata import read_png
-from magicstyle_core.settings import apply_preset
-from magicstyle_core.ui.grids import Images, fill, make_grid
-from magicstyle_core.ui.handlers import Studio, explained
-from magicstyle_core.ui.job import Job
-from magicstyle_core.ui.session import Session
-from magicstyle_core.ui.wiring import GRID, MODEL
-from magicstyle_core.ui.work import Update
+from magicstyle_core.regions import face_mask, fit_mask, open_mask
+from magicstyle_core.serving.desk import GONE, Desk
+from magicstyle_core.serving.jobs import Job, Record, Region, Step
+from magicstyle_core.serving.turns import Run
+from magicstyle_core.serving.visitors import Visitor
+from magicstyle_core.settings import FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.ui.grid import job_of, make_grid
 
 T = TypeVar("T")
-S = TypeVar("S")
 
-DEFAULT_STEPS = 20
+
+class InvertFacts(TypedDict):
+    """What an inversion took: no calls, when it was stored."""
+
+    steps: int
+    width: int
+    height: int
+    unet_calls: int
+
+
+class StylizeFacts(TypedDict):
+    """What a picture took, and the settings that it was rendered with."""
+
+    inversion_calls: int
+    unet_calls: int
+    seconds: float
+    settings: dict[str, Any]
+    status: str
+
+
+class GridFacts(TypedDict):
+    """Cells of the sheet, those that failed as [row, column], and all model calls."""
+
+    cells: int
+    failed: list[list[int]]
+    unet_calls: int
+
+
+class RestoredFacts(TypedDict):
+    """What a PNG says about how it was made."""
+
+    version: str
+    model: str
+    settings: dict[str, Any]
+    inversion: dict[str, Any]
+    content: str
+    styles: list[dict[str, Any]]
+    region: str
+    gone: str
+
+
+class Freed(TypedDict):
+    """Bytes of features that were freed."""
+
+    bytes_freed: int
+
+
+class Stats(TypedDict):
+    """What is stored, for this client and for all, and what it took since the start; more fields follow."""
+
+    my_bytes: int
+    all_bytes: int
+    hits: int
+    misses: int
+    unet_calls: int
+    idle_calls: int
 
 
 class Api:
-    """Endpoints of one studio. Work yields `{"phase", "step", "total"}` while it runs, and its result at the end."""
+    """Endpoints on one desk. Work yields `{"phase", "step", "total"}` while it runs, and its result at the end."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
 
-    def invert(self, request: gr.Request, image: FileData, steps: int = DEFAULT_STEPS) -> Iterator[dict[str, Any]]:
-        """Invert an image ahead of time. Returns its steps and the UNet calls that it took, 0 when it was stored."""
-        session = self.studio.session(request)
-        work = self.studio.worker.invert(session, image["path"], steps, "invert")
-        worked = yield from _while_wanted(session, work, _progress)
-        inversion = worked.inversions[image["path"]]
-        height, width = inversion.picture.pixels.shape[:2]
-        facts = {"steps": inversion.steps, "width": width, "height": height}
-        yield {**facts, "unet_calls": worked.inversion_calls}
+    async def invert(
+        self, request: gr.Request, image: FileData, steps: int | None = None, size: int | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Invert an image ahead of time. Returns its steps and size, and the UNet calls that it took."""
+        visitor, inversion = self._visitor(request), InversionSettings(steps=steps, size=size)
+        job = Job(self._file(visitor, image, "image"), (), FusionSettings(), inversion)
+        run = self.desk.turns.submit(self.desk.make(visitor, job, render=False))
+        async for progress in _progress(run):
+            yield progress
+        picture = self.desk.picture(visitor, job.content, size)
+        height, width, _ = picture.pixels.shape
+        facts = {"steps": steps or self.desk.place.facts.steps, "width": width, "height": height}
+        yield {**facts, "unet_calls": _result(run)}
 
-    def stylize(
+    async def stylize(
         self,
         request: gr.Request,
         content: FileData,
         style: FileData,
         strength: float | None = None,
-        steps: int = DEFAULT_STEPS,
+        steps: int | None = None,
         preset: str | None = None,
         settings: dict[str, Any] | None = None,
         more_styles: list[FileData] | None = None,
         weights: list[float] | None = None,
         private: bool = False,
-    ) -> Iterator[tuple[FileData | None, dict[str, Any]]]:
-        """Render `content` in the manner of `style`. A preset goes over `settings` (fields of FusionSettings by name),
-        and `strength` over both. `weights`: one number per style. `private` leaves the settings out of the PNG."""
-        session = self.studio.session(request)
-        job = self._job(content, [style, *(more_styles or [])], weights, strength, steps, preset, settings or {})
-        work = self.studio.worker.run(session, job, live=False)
-        result = yield from _while_wanted(session, work, lambda update: (None, _progress(update)))
-        entry = self.studio.shelf.add(session, job, result, private)
-        facts = {
-            "inversion_calls": result.inversion_calls,
-            "unet_calls": result.render_calls,
-            "seconds": round(result.seconds, 3),
-            "settings": result.settings.model_dump(),
-            "status": entry.summary,
-        }
-        yield FileData(path=str(entry.path)), facts
+        region: Region = "everywhere",
+        mask: FileData | None = None,
+        size: int | None = None,
+    ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
+        """Render `content` in the manner of `style`, a PNG that carries its settings unless `private`.
 
-    def grid(
+        A preset goes over `settings` (fields of FusionSettings by name), and `strength` over both. `steps`: inversion
+        steps; `size`: long side in pixels; both are the model's own by default. `weights`: one above 0 per style.
+        `region`: everywhere, face, background or mask; `mask`: a picture, white where the style goes.
+        """
+        visitor = self._visitor(request)
+        files = [style, *(more_styles or [])]
+        job = self._job(
+            visitor, content, files, weights, strength, InversionSettings(steps=steps, size=size), preset, settings
+        )
+        job = self._placed(visitor, job, region, mask)
+        visitor.is_private = private
+        run = self.desk.turns.submit(self.desk.make(visitor, job))
+        async for progress in _progress(run):
+            yield None, progress
+        record = _result(run)
+        assert isinstance(record, Record)  # the answer to a complete job
+        yield (
+            FileData(path=str(record.path)),
+            {
+                "inversion_calls": record.inversion_calls,
+                "unet_calls": record.calls,
+                "seconds": round(record.seconds, 3),
+                "settings": record.recipe.settings.model_dump(),
+                "status": _status(record),
+            },
+        )
+
+    async def grid(
         self,
         request: gr.Request,
         content: FileData,
@@ -80,83 +159,167 @@ class Api:
         x_values: str,
         y_name: str | None = None,
         y_values: str = "",
-        steps: int = DEFAULT_STEPS,
+        steps: int | None = None,
         settings: dict[str, Any] | None = None,
-    ) -> Iterator[tuple[FileData | None, dict[str, Any]]]:
+        size: int | None = None,
+    ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
         """A labelled contact sheet over one or two settings; values such as `0, 0.5, 1` or `0-1 [5]`."""
-        session = self.studio.session(request)
-        base = self._job(content, [style], None, None, steps, None, settings or {})
+        visitor = self._visitor(request)
+        base = self._job(
+            visitor, content, [style], None, None, InversionSettings(steps=steps, size=size), None, settings
+        )
         grid = make_grid(x_name, x_values, y_name, y_values)
-        images: Images = {}
-        work = fill(self.studio.worker, session, grid, base, images)
-        calls = yield from _while_wanted(session, work, lambda update: (None, _progress(update)))
-        path = session.new_file("grid", "png")
+        cells, made = grid.cells(base.settings), list[Image.Image | Exception]()
+        run = self.desk.turns.submit(
+            self.desk.variants(visitor, [job_of(base, cell) for cell in cells], made, draft=False)
+        )
+        async for progress in _progress(run):
+            yield None, progress
+        calls = _result(run)
+        images = {(cell.row, cell.column): image for cell, image in zip(cells, made, strict=True)}
+        path = visitor.new_file("magicstyle-grid.png")
         sheet(grid, images).save(path)
         failed = [list(place) for place, image in images.items() if isinstance(image, Exception)]
         yield FileData(path=str(path)), {"cells": grid.total, "failed": failed, "unet_calls": calls}
 
-    def restore(self, png: FileData) -> dict[str, Any]:
+    def restore(self, request: gr.Request, png: FileData) -> dict[str, Any]:
         """The settings that a PNG made here carries."""
-        return read_png(png["path"]).model_dump()
+        return read_png(self._file(self._visitor(request), png, "png")).model_dump(mode="json")
 
     def forget(self, request: gr.Request) -> dict[str, int]:
         """Drop everything of this client. Returns the bytes of features freed."""
-        return {"bytes_freed": self.studio.drop(request)}
+        visitor = self._visitor(request)
+        freed = self.desk.place.stats()["sessions"].get(visitor.key, 0)
+        self.desk.visitors.drop(visitor)
+        return {"bytes_freed": freed}
 
     def stats(self, request: gr.Request) -> dict[str, Any]:
         """Bytes stored for this client and for all, hits, misses, UNet calls since the start."""
-        stats = self.studio.engine.stats()
+        stats = self.desk.place.stats()
         own = stats.pop("sessions")
-        return {**stats, "all_bytes": sum(own.values()), "my_bytes": own.get(self.studio.session(request).key, 0)}
+        mine = own.get(self._visitor(request).key, 0)
+        return {**stats, "all_bytes": sum(own.values()), "my_bytes": mine, "idle_calls": self.desk.idle_calls}
+
+    def _visitor(self, request: gr.Request) -> Visitor:
+        assert request.session_hash is not None  # Gradio gives one to every client
+        return self.desk.visitors.get(request.session_hash)
+
+    def _file(self, visitor: Visitor, file: Any, name: str) -> str:
+        """The path of an uploaded or bundled file. Raises ImageError."""
+        path = file.get("path") if isinstance(file, dict) else None
+        if not path:
+            raise ImageError(
+                f"{name} got {str(file)[:80]!r}, expected an uploaded file; send it with gradio_client.handle_file."
+            )
+        parents = Path(path).resolve().parents
+        if self.desk.visitors.folder not in parents and self.desk.bundled not in parents:
+            raise ImageError(f"{name} got {str(path)[:80]!r}, which was not uploaded here; send the file itself.")
+        if self.desk.bundled not in parents:
+            visitor.note_upload(path)
+        return str(path)
 
     def _job(
         self,
-        content: FileData,
-        styles: list[FileData],
+        visitor: Visitor,
+        content: Any,
+        styles: list[Any],
         weights: list[float] | None,
         strength: float | None,
-        steps: int,
+        inversion: InversionSettings,
         preset: str | None,
-        settings: dict[str, Any],
+        settings: dict[str, Any] | None,
     ) -> Job:
-        fusion = FusionSettings.from_dict(settings)
+        fusion = FusionSettings.from_dict(settings or {})
         if preset is not None:
             fusion = apply_preset(preset, fusion)
         if strength is not None:
-            fusion = fusion.replace(strength=strength)
-        numbers = weights or [1.0] * len(styles)
-        paths = [style["path"] for style in styles]
-        return Job(content["path"], tuple(zip(paths, numbers, strict=True)), fusion, steps)
+            fusion = fusion.replace(strength=float(strength))
+        numbers = [1.0] * len(styles) if weights is None else weights
+        if len(numbers) != len(styles) or not all(isinstance(n, int | float) and n > 0 for n in numbers):
+            raise SettingsError(f"weights got {numbers}, expected {len(styles)} numbers above 0, one for each style.")
+        paths = [self._file(visitor, style, "style") for style in styles]
+        return Job(self._file(visitor, content, "content"), tuple(zip(paths, numbers, strict=True)), fusion, inversion)
+
+    def _placed(self, visitor: Visitor, job: Job, region: Region, mask: Any) -> Job:
+        """The job with its mask."""
+        if region not in get_args(Region):
+            raise SettingsError(f"region got {region!r}, expected one of {', '.join(get_args(Region))}.")
+        if (region == "mask") != (mask is not None):
+            raise SettingsError("A mask and region='mask' belong together; give both or neither.")
+        if region == "everywhere":
+            return job
+        picture: Picture = self.desk.picture(visitor, job.content, job.inversion.size)
+        if mask is not None:
+            white = fit_mask(open_mask(self._file(visitor, mask, "mask")), picture.image.size)
+        else:
+            found = face_mask(picture.image)
+            if found is None:
+                raise ImageError("No face was found in the photograph; give a mask, or leave region out.")
+            white = ImageOps.invert(found) if region == "background" else found
+        return Job(job.content, job.styles, job.settings, job.inversion, region, white)
 
 
-def connect_api(studio: Studio) -> None:
+def connect_api(desk: Desk) -> None:
     """Makes the endpoints, in the current Blocks context."""
-    api = Api(studio)
-    model, grid = ({**place, "api_visibility": "public"} for place in (MODEL, GRID))
-    gr.api(explained(api.invert), api_name="invert", **model)
-    gr.api(explained(api.stylize), api_name="stylize", **model)
-    gr.api(explained(api.grid), api_name="grid", **grid)
-    gr.api(explained(api.restore), api_name="restore", queue=False)
-    gr.api(explained(api.forget), api_name="forget", queue=False)
-    gr.api(explained(api.stats), api_name="stats", queue=False)
+    api = Api(desk)
+    for work, returns in (
+        (api.invert, InvertFacts),
+        (api.stylize, tuple[FileData, StylizeFacts]),
+        (api.grid, tuple[FileData, GridFacts]),
+    ):
+        gr.api(_typed(work, returns), api_name=work.__name__, concurrency_limit=None)
+    for answer, facts in ((api.restore, RestoredFacts), (api.forget, Freed), (api.stats, Stats)):
+        gr.api(_typed(answer, facts), api_name=answer.__name__, queue=False)
 
 
-def _while_wanted(
-    session: Session, work: Generator[Update | None, None, T], shown: Callable[[Update], S]
-) -> Generator[S, None, T]:
-    """Yields the progress as `shown`, and returns what the work returns; ends early when its client has left."""
-    with closing(work):
-        while session.is_open:
-            try:
-                update = next(work)
-            except StopIteration as stop:
-                if session.is_open:
-                    return stop.value
-                break
-            if update:
-                yield shown(update)
-    raise MagicStyleError("This client's pictures were forgotten while they were worked on; send them again.")
+def _typed(fn: Callable[..., Any], returns: Any) -> Callable[..., Any]:
+    """The endpoint with the type of its last answer, which Gradio publishes, and every error as one sentence."""
+
+    @wraps(fn)
+    async def working(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        with _Explained():
+            async for answer in fn(*args, **kwargs):
+                yield answer
+
+    @wraps(fn)
+    def once(*args: Any, **kwargs: Any) -> Any:
+        with _Explained():
+            return fn(*args, **kwargs)
+
+    endpoint = working if inspect.isasyncgenfunction(fn) else once
+    endpoint.__signature__ = inspect.signature(fn).replace(return_annotation=returns)  # type: ignore[union-attr]
+    return endpoint
 
 
-def _progress(update: Update) -> dict[str, Any]:
-    return {"phase": update.phase, "step": update.step, "total": update.total}
+class _Explained:
+    """Turns errors into what a client gets as a message."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, MagicStyleError):
+            raise gr.Error(str(error), print_exception=False) from error
+        if isinstance(error, Exception) and not isinstance(error, gr.Error):
+            raise gr.Error(f"Something went wrong on the server ({type(error).__name__}).") from error
+
+
+async def _progress(run: Run[Any]) -> AsyncIterator[dict[str, Any]]:
+    async for event in run.events():
+        if isinstance(event, Step):
+            yield {"phase": event.phase, "step": event.step, "total": event.total}
+        else:
+            yield {"phase": "waiting", "step": event.place, "total": event.place}
+
+
+def _result(run: Run[T]) -> T:
+    try:
+        return run.result()
+    except asyncio.CancelledError as error:
+        raise MagicStyleError(GONE) from error
+
+
+def _status(record: Record) -> str:
+    """What a picture took, such as `inversion reused · 20 UNet calls · 1.4 s`."""
+    inversion = f"inverted with {record.inversion_calls} UNet calls" if record.inversion_calls else "inversion reused"
+    return f"{inversion} · {record.calls} UNet calls · {record.seconds:.1f} s"

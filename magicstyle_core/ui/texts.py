@@ -1,94 +1,221 @@
-"""The sentences and small pieces of HTML that the page shows."""
+"""Every word of the page in every language: what components carry, and sentences with numbers in them.
+
+Another language is one more dictionary with the keys of ENGLISH. Settings and presets have their English words in the
+settings table.
+"""
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
-from magicstyle_core.grid import Cell, Grid
-from magicstyle_core.ui.job import Result
-from magicstyle_core.ui.work import Update
+import gradio as gr
 
-STOPPED = "Stopped. The last picture stays; any change goes on from here."
-NO_FACE = '<p class="ms-note">No face was found in this photograph: the style goes everywhere.</p>'
+from magicstyle_core.settings import PRESETS, table
+
+ENGLISH = {
+    "tagline": "Your portrait in the manner of another picture. Your pictures leave this server when you do.",
+    "photograph": "Photograph", "style": "Style", "style_2": "Second style", "style_3": "Third style",
+    "weight": "Weight", "weight_hint": "Higher: this style wins more often against the others.",
+    "stylize": "Stylize", "stop": "Stop", "live": "Live",
+    "tab_look": "Look", "tab_advanced": "Advanced", "tab_region": "Region", "tab_styles": "More styles",
+    "tab_grid": "Grid", "tab_compare": "Compare", "tab_settings": "Settings and files", "tab_memory": "Memory",
+    "wall_styles": "Paintings: a click uses one", "wall_photographs": "Photographs to try it with",
+    "wall_item": "Use {name}",
+    "presets": "Presets", "groups": "Layer groups", "groups_hint": "Switch the layers that carry one kind of thing.",
+    "coarse": "Large shapes", "middle": "Middle", "fine": "Fine",
+    "layers_note": "Style enters {chosen} of {total} layers.",
+    "empty_value": "{label} is empty; {value} is used.",
+    "bounded_value": "{label} {given} is outside {low} to {high}; {value} is used.",
+    "cost_none": "No picture needs to be read again for this.",
+    "cost_new": "{steps} steps: every picture is read again, {calls} model calls.",
+    "region": "Where the style goes", "everywhere": "Everywhere", "face": "Face", "background": "Background",
+    "mask": "Where I paint", "region_everywhere": "The style goes everywhere.",
+    "region_face": "The style goes inside the line, on faces and their hair.",
+    "region_background": "The style goes outside of faces and their hair, beyond the line.",
+    "region_mask": "The style goes where you paint or where your mask is white. Nothing painted: everywhere.",
+    "no_face": "No face was found in this photograph: the style goes everywhere.",
+    "region_outline": "The photograph with the edge of the region drawn on it",
+    "brush": "Paint where the style should go", "mask_file": "Or a mask as a file: white where the style goes",
+    "start": "Choose a photograph and a painting, or drop your own.",
+    "no_photograph": "There is no photograph yet; choose or drop one, and it is rendered as soon as it is there.",
+    "no_style": "There is no style yet; choose or drop one, and it is rendered as soon as it is there.",
+    "read": "The picture is ready; the other one is still missing.",
+    "ready": "Both pictures are ready. Press Stylize.",
+    "done": "Done in {seconds}: {calls} model calls.",
+    "again": "Picture {number} was made with these settings.",
+    "stopped": "Stopped. Picture {number} is back.", "stopped_empty": "Stopped.",
+    "error": "{text}",
+    "unexpected": "Something went wrong on the server ({kind}); change a setting or press Stylize again.",
+    "forgotten": "Forgotten: pictures, results and {bytes} of stored features.",
+    "restored": "Welcome back: your pictures are still here.",
+    "waiting": "Number {place} in the line, about {seconds}.",
+    "step": "{phase}: step {step} of {total}, about {seconds} left",
+    "phase_photograph": "Reading the photograph", "phase_style": "Reading the style", "phase_draft": "Draft",
+    "phase_full": "Full picture", "phase_grid": "Pictures",
+    "caption_draft": "Draft: {settings}", "caption_done": "Picture {number}: {settings}",
+    "caption_short": "strength {strength}, {steps} steps", "caption_own": "own settings",
+    "caption_behind": "The controls already say something else.",
+    "caption_preview": "Preview between drafts; the true picture follows.",
+    "sample": "An astronaut's portrait in the manner of a painting, made here",
+    "sample_caption": "Made here from a photograph and a painting. Yours comes in this place.",
+    "result_alt": "The stylized photograph. {caption}", "before_after": "Photograph ⟷ result",
+    "hold": "Hold to see the photograph", "download": "Download", "format_png": "PNG", "enlarge": "Full screen",
+    "private": "Leave settings out of the PNG", "private_hint": "On: nobody can read from the file how it was made.",
+    "history": "Your pictures", "history_show": "Show picture {number} and its settings",
+    "history_star": "Keep picture {number}", "history_unstar": "Stop keeping picture {number}",
+    "history_delete": "Delete picture {number}", "history_zip": "Download all as a zip",
+    "compare_left": "Left picture", "compare_right": "Right picture", "compare": "Two of your pictures: drag the line",
+    "across": "Across", "down": "Down", "nothing": "Nothing", "values_across": "Values across",
+    "values_down": "Values down", "values_hint": "A list such as 0, 0.5, 1 or a range such as 0-1 [5].",
+    "grid_run": "Fill the grid", "grid_stop": "Stop the grid", "grid_quick": "3 × 3 drafts",
+    "grid_pictures": "A click on a picture loads its settings", "grid_sheet": "The whole sheet as one picture",
+    "grid_plan": "{pictures} pictures: {calls} model calls, about {seconds}.",
+    "grid_done": "{pictures} of {total} pictures are made. A click on one loads its settings.",
+    "grid_loaded": "Loaded: {cell}.", "grid_step": "Picture {step} of {total}",
+    "settings_file": "Drop a PNG made here: its settings come back",
+    "settings_restored": "Settings are back.", "settings_gone": "Settings are back. {gone}",
+    "settings_other_photo": "The photograph on the page is another one than the file's.",
+    "settings_other_model": "The file was made with the model {model}.",
+    "settings_no_style": "Drop its style picture, too.",
+    "link": "Link to these settings", "json": "As JSON", "command": "As a command", "copy": "Copy",
+    "keys": "Keys: Enter renders, Esc stops, Z shows the photograph", "forget": "Forget my pictures",
+    "refresh": "Refresh", "memory": "What is stored now", "memory_own": "Your pictures",
+    "memory_all": "All visitors and examples", "memory_hits": "Pictures read once and used again",
+    "memory_hits_value": "{hits} times; {misses} read anew", "memory_calls": "Model calls since the start",
+    "memory_idle": "of them for previews nobody asked for", "memory_model": "Model",
+    "memory_note": "A closed page can be opened again for {minutes} minutes; then everything of it is deleted.",
+    "seconds": "{seconds} s", "minutes": "{minutes} min",
+}  # fmt: skip
+
+GERMAN = {
+    "tagline": "Dein Porträt in der Art eines anderen Bildes. Deine Bilder verlassen den Server mit dir.",
+    "photograph": "Foto", "style": "Stil", "style_2": "Zweiter Stil", "style_3": "Dritter Stil",
+    "weight": "Gewicht", "weight_hint": "Höher: Dieser Stil setzt sich öfter gegen die anderen durch.",
+    "stylize": "Stilisieren", "stop": "Stopp", "live": "Live",
+    "tab_look": "Aussehen", "tab_advanced": "Mehr", "tab_region": "Bereich", "tab_styles": "Weitere Stile",
+    "tab_grid": "Raster", "tab_compare": "Vergleichen", "tab_settings": "Einstellungen und Dateien",
+    "tab_memory": "Speicher", "wall_styles": "Gemälde: ein Klick nimmt eines",
+    "wall_photographs": "Fotos zum Ausprobieren", "wall_item": "{name} nehmen",
+    "presets": "Vorlagen", "groups": "Gruppen von Schichten", "groups_hint": "Schaltet zusammengehörige Schichten.",
+    "coarse": "Große Formen", "middle": "Mittlere", "fine": "Feine",
+    "layers_note": "Der Stil wirkt in {chosen} von {total} Schichten.",
+    "empty_value": "{label} ist leer; es gilt {value}.",
+    "bounded_value": "{label} {given} liegt nicht zwischen {low} und {high}; es gilt {value}.",
+    "cost_none": "Dafür muss kein Bild neu gelesen werden.",
+    "cost_new": "{steps} Schritte: Jedes Bild wird neu gelesen, {calls} Modellaufrufe.",
+    "region": "Wohin der Stil kommt", "everywhere": "Überall", "face": "Gesicht", "background": "Hintergrund",
+    "mask": "Wo ich male", "region_everywhere": "Der Stil kommt überall hin.",
+    "region_face": "Der Stil kommt innerhalb der Linie hin, auf Gesichter und Haare.",
+    "region_background": "Der Stil kommt außerhalb von Gesichtern und Haaren hin, jenseits der Linie.",
+    "region_mask": "Der Stil kommt hin, wo du malst oder wo deine Maske weiß ist. Nichts gemalt: überall.",
+    "no_face": "In diesem Foto wurde kein Gesicht gefunden: Der Stil kommt überall hin.",
+    "region_outline": "Das Foto mit dem eingezeichneten Rand des Bereichs",
+    "brush": "Male, wohin der Stil soll", "mask_file": "Oder eine Maske als Datei: weiß, wohin der Stil soll",
+    "start": "Wähle ein Foto und ein Gemälde, oder lege eigene ab.",
+    "no_photograph": "Es fehlt noch ein Foto; wähle eines, und es geht los, sobald es da ist.",
+    "no_style": "Es fehlt noch ein Stil; wähle einen, und es geht los, sobald er da ist.",
+    "read": "Das Bild ist bereit; das andere fehlt noch.", "ready": "Beide Bilder sind bereit. Drücke Stilisieren.",
+    "done": "Fertig in {seconds}: {calls} Modellaufrufe.",
+    "again": "Bild {number} entstand mit diesen Einstellungen.",
+    "stopped": "Angehalten. Bild {number} ist wieder da.", "stopped_empty": "Angehalten.",
+    "error": "{text}",
+    "unexpected": "Auf dem Server ging etwas schief ({kind}); ändere etwas oder drücke noch einmal Stilisieren.",
+    "forgotten": "Vergessen: Bilder, Ergebnisse und {bytes} gespeicherter Merkmale.",
+    "restored": "Willkommen zurück: Deine Bilder sind noch da.",
+    "waiting": "Platz {place} in der Schlange, etwa {seconds}.",
+    "step": "{phase}: Schritt {step} von {total}, noch etwa {seconds}",
+    "phase_photograph": "Foto wird gelesen", "phase_style": "Stil wird gelesen", "phase_draft": "Entwurf",
+    "phase_full": "Ganzes Bild", "phase_grid": "Bilder",
+    "caption_draft": "Entwurf: {settings}", "caption_done": "Bild {number}: {settings}",
+    "caption_short": "Stärke {strength}, {steps} Schritte", "caption_own": "eigene Einstellungen",
+    "caption_behind": "Die Regler sagen schon etwas anderes.",
+    "caption_preview": "Vorschau zwischen Entwürfen; das echte Bild folgt.",
+    "sample": "Das Porträt einer Astronautin in der Art eines Gemäldes, hier gemacht",
+    "sample_caption": "Hier gemacht aus einem Foto und einem Gemälde. Deines kommt an diese Stelle.",
+    "result_alt": "Das stilisierte Foto. {caption}", "before_after": "Foto ⟷ Ergebnis",
+    "hold": "Halten zeigt das Foto", "download": "Herunterladen", "format_png": "PNG", "enlarge": "Vollbild",
+    "private": "Einstellungen nicht ins PNG schreiben",
+    "private_hint": "An: Niemand kann aus der Datei lesen, wie sie entstand.",
+    "history": "Deine Bilder", "history_show": "Bild {number} und seine Einstellungen zeigen",
+    "history_star": "Bild {number} behalten", "history_unstar": "Bild {number} nicht mehr behalten",
+    "history_delete": "Bild {number} löschen", "history_zip": "Alle als Zip herunterladen",
+    "compare_left": "Linkes Bild", "compare_right": "Rechtes Bild", "compare": "Zwei deiner Bilder: Ziehe die Linie",
+    "across": "Waagerecht", "down": "Senkrecht", "nothing": "Nichts", "values_across": "Werte waagerecht",
+    "values_down": "Werte senkrecht", "values_hint": "Eine Liste wie 0, 0.5, 1 oder ein Bereich wie 0-1 [5].",
+    "grid_run": "Raster füllen", "grid_stop": "Raster anhalten", "grid_quick": "3 × 3 Entwürfe",
+    "grid_pictures": "Ein Klick auf ein Bild lädt seine Einstellungen", "grid_sheet": "Das ganze Blatt als ein Bild",
+    "grid_plan": "{pictures} Bilder: {calls} Modellaufrufe, etwa {seconds}.",
+    "grid_done": "{pictures} von {total} Bildern sind fertig. Ein Klick auf eines lädt seine Einstellungen.",
+    "grid_loaded": "Geladen: {cell}.", "grid_step": "Bild {step} von {total}",
+    "settings_file": "Lege ein hier gemachtes PNG ab: Seine Einstellungen kommen zurück",
+    "settings_restored": "Die Einstellungen sind zurück.", "settings_gone": "Die Einstellungen sind zurück. {gone}",
+    "settings_other_photo": "Das Foto auf der Seite ist ein anderes als das der Datei.",
+    "settings_other_model": "Die Datei entstand mit dem Modell {model}.",
+    "settings_no_style": "Lege auch ihr Stilbild ab.",
+    "link": "Link zu diesen Einstellungen", "json": "Als JSON", "command": "Als Befehl", "copy": "Kopieren",
+    "keys": "Tasten: Eingabe stilisiert, Esc hält an, Z zeigt das Foto", "forget": "Meine Bilder vergessen",
+    "refresh": "Auffrischen", "memory": "Was jetzt gespeichert ist", "memory_own": "Deine Bilder",
+    "memory_all": "Alle Besucher und Beispiele", "memory_hits": "Einmal gelesene Bilder, wieder benutzt",
+    "memory_hits_value": "{hits} Mal; {misses} neu gelesen", "memory_calls": "Modellaufrufe seit dem Start",
+    "memory_idle": "davon für ungefragte Vorschauen", "memory_model": "Modell",
+    "memory_note": "Eine geschlossene Seite geht {minutes} Minuten lang wieder auf; danach wird alles gelöscht.",
+    "seconds": "{seconds} s", "minutes": "{minutes} min",
+    "setting.strength": "Stilstärke", "hint.strength": "Höher: mehr Stil, weniger Person; 0 ist das Foto.",
+    "setting.structure": "Struktur", "hint.structure": "Höher: Formen bleiben näher am Foto.",
+    "setting.colour": "Farbe", "hint.colour": "Höher: Farben näher am Stil; 0 behält die des Fotos.",
+    "setting.detail": "Details", "hint.detail": "Höher: Feine Linien des Fotos kommen zurück.",
+    "setting.temperature": "Schärfe", "hint.temperature": "Höher: weniger, besser passende Stellen des Stils.",
+    "setting.start": "Anfang", "hint.start": "Später: Der Stil lässt große Formen und Farben in Ruhe.",
+    "setting.end": "Ende", "hint.end": "Früher: Der Stil lässt feine Einzelheiten in Ruhe.",
+    "setting.residual": "Treue", "hint.residual": "Höher: Jeder Schritt bleibt näher am Weg des Fotos.",
+    "setting.palette": "Palette", "hint.palette": "Wann Farben übertragen werden.",
+    "setting.fusion": "Verschmelzung", "hint.fusion": "blend mischt zwei Aufmerksamkeiten; joint lässt sie wetteifern.",
+    "setting.layers": "Schichten", "hint.layers": "Wo der Stil hineinkommt.",
+    "setting.render_steps": "Schritte des Bildes", "hint.render_steps": "Weniger: schneller; leer: alle.",
+    "setting.seed": "Variante", "hint.seed": "Jede Zahl gibt eine andere; leer: das eine genaue Ergebnis.",
+    "setting.outside": "Stärke außerhalb", "hint.outside": "Stilstärke außerhalb des Bereichs.",
+    "setting.steps": "Leseschritte", "hint.steps": "Mehr: feiner und langsamer; jedes Bild wird neu gelesen.",
+    "setting.size": "Größe", "hint.size": "Lange Seite in Bildpunkten; jedes Bild wird neu gelesen.",
+    "preset.Gentle": "Sanft", "preset.Painterly": "Malerisch", "preset.Bold": "Kräftig",
+    "preset.Keep my colours": "Meine Farben", "preset.Colours only": "Nur Farben",
+    "preset.StyleID's attention": "StyleIDs Aufmerksamkeit",
+}  # fmt: skip
+
+for _setting in table():
+    ENGLISH |= {f"setting.{_setting.name}": _setting.label, f"hint.{_setting.name}": _setting.hint}
+ENGLISH |= {f"preset.{name}": name for name in PRESETS}
+LANGUAGES = {"en": ENGLISH, "de": GERMAN}
+
+label = gr.I18n(**LANGUAGES)  # label("live") in a component's label, info, placeholder or value
+
+
+def language(accepted: str | None) -> str:
+    """The best of LANGUAGES for an Accept-Language header, such as `de-AT,de;q=0.9,en;q=0.8`."""
+    wishes = []
+    for item in (accepted or "").split(","):
+        name, _, quality = item.strip().partition(";q=")
+        try:
+            wishes.append((-float(quality or 1), name[:2].lower()))
+        except ValueError:
+            continue
+    return next((name for _, name in sorted(wishes, key=lambda wish: wish[0]) if name in LANGUAGES), "en")
+
+
+def say(language: str, key: str, **values: Any) -> str:
+    """A sentence in this language. Numbers of seconds and bytes are given as numbers."""
+    for name in ("seconds", "bytes"):
+        if isinstance(values.get(name), (int, float)):
+            values[name] = duration(language, values[name]) if name == "seconds" else megabytes(values[name])
+    return LANGUAGES[language][key].format(**values)
+
+
+def duration(language: str, seconds: float) -> str:
+    """A length of time for people: `0.8 s`, `12 s`, `3 min`."""
+    if seconds >= 100:
+        return LANGUAGES[language]["minutes"].format(minutes=f"{seconds / 60:.0f}")
+    return LANGUAGES[language]["seconds"].format(seconds=f"{seconds:.1f}" if seconds < 3 else f"{seconds:.0f}")
 
 
 def megabytes(count: float) -> str:
     """A number of bytes for people: `38 MB`."""
     return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
-
-
-def message(text: str) -> str:
-    """A plain sentence in the status line, read out by screen readers."""
-    return f'<p class="ms-message" role="status">{escape(text)}</p>'
-
-
-def progress(update: Update) -> str:
-    """A bar with the step counter and the time left."""
-    left = f" · about {update.seconds_left:.0f} s left" if update.seconds_left >= 1 else ""
-    label = escape(update.phase)
-    return (
-        f'<p class="ms-message">{label} · step {update.step} of {update.total}{left}</p>'
-        f'<progress aria-label="{label}" max="{update.total}" value="{update.step}"></progress>'
-    )
-
-
-def cost(result: Result, cached: int) -> str:
-    """What a result reused and what it took, such as `inversion reused · 20 UNet calls · 1.4 s · 38 MB cached`."""
-    inversion = f"inverted with {result.inversion_calls} UNet calls" if result.inversion_calls else "inversion reused"
-    draft = f" (and {result.draft_calls} for the draft)" if result.draft_calls else ""
-    return (
-        f"{inversion} · {result.render_calls} UNet calls{draft} · {result.seconds:.1f} s · {megabytes(cached)} cached"
-    )
-
-
-def steps_note(steps: int, depths: list[int]) -> str:
-    """Says beforehand whether so many steps need a new inversion. `depths`: those at which every image is stored."""
-    if not depths:
-        text = "Every other slider renders from what is stored: no new inversion."
-    elif max(depths) >= steps:
-        text = f"Stored: {max(depths)} steps. Up to there, and for every other slider, no new inversion is needed."
-    else:
-        text = f"Stored: {max(depths)} steps. More need a new inversion of every picture, {steps} UNet calls each."
-    return f'<p class="ms-note">{text}</p>'
-
-
-def grid_plan(pictures: int, calls: int, seconds_per_call: float | None) -> str:
-    """What a grid will take, before it starts."""
-    time = f", about {calls * seconds_per_call:.0f} s" if seconds_per_call is not None else ""
-    return message(f"{pictures} pictures: {calls} UNet calls{time}.")
-
-
-def cell_name(grid: Grid, cell: Cell) -> str:
-    """The values of a cell, such as `strength 0.5, structure 0.2`."""
-    column = f"{grid.x_name} {grid.x_values[cell.column]}"
-    return column if grid.y_name is None else f"{column}, {grid.y_name} {grid.y_values[cell.row]}"
-
-
-def region_note(region: str) -> str:
-    """What the chosen region means."""
-    notes = {
-        "Everywhere": "The style goes everywhere.",
-        "Face": "The style goes on faces and their hair.",
-        "Background": "The style goes everywhere but on faces and their hair.",
-        "Brush": "The style goes where you paint. Nothing painted: everywhere.",
-    }
-    return f'<p class="ms-note">{notes[region]}</p>'
-
-
-def memory(stats: dict[str, Any], session: str) -> str:
-    """The memory panel: bytes of this session and of all, hits, and what was evicted."""
-    tiers = stats["bytes"]
-    evicted = ", ".join(f"{count} from {tier}" for tier, count in stats["evicted"].items() if count) or "nothing"
-    rows = [
-        ("Your pictures", megabytes(stats["sessions"].get(session, 0))),
-        ("All visitors and examples", megabytes(sum(tiers.values()))),
-        ("of it on the device", f"{megabytes(tiers['device'])} of {megabytes(stats['budgets']['device'])}"),
-        ("of it in host memory", f"{megabytes(tiers['host'])} of {megabytes(stats['budgets']['host'])}"),
-        ("Inversions reused", f"{stats['hits']} times, {stats['misses']} made anew"),
-        ("Evicted to stay within the budget", evicted),
-        ("UNet calls since the start", str(stats["unet_calls"])),
-        ("Model", f"{stats['model']} on {stats['device']}, {stats['dtype']}"),
-    ]
-    cells = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in rows)
-    return f'<table class="ms-memory"><caption>What is stored now</caption><tbody>{cells}</tbody></table>'

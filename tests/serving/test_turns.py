@@ -1,100 +1,114 @@
-"""Who works next: turns, and grids that let others in between their pictures."""
+"""Who works next: turns by small slices, idle work when nobody else is there."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
-from functools import partial
-from pathlib import Path
+from collections.abc import Generator
+from typing import Any
 
 import pytest
-from PIL import Image
 
-from magicstyle_core import FusionSettings, StyleEngine
-from magicstyle_core.grid import Grid
-from magicstyle_core.ui.grids import Images, fill
-from magicstyle_core.ui.job import Job, Worker
-from magicstyle_core.ui.session import Session
-from magicstyle_core.ui.turns import Turns
-from magicstyle_core.ui.work import work
-
-STEPS = 4
+from magicstyle_core.serving.jobs import Event, Step, Waiting
+from magicstyle_core.serving.turns import SLICE_STEPS, Run, Turns
+from tests.until import until
 
 
-def wait_for_line(turns: Turns, length: int) -> None:
-    deadline = time.monotonic() + 30
-    while len(turns._line) < length and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert len(turns._line) == length
+def counting(
+    name: str, steps: int, order: list[str], gate: threading.Event | None = None
+) -> Generator[Step, None, str]:
+    for step in range(1, steps + 1):
+        if gate is not None:
+            gate.wait(20)
+        order.append(name)
+        yield Step("full", step, steps, 0.0)
+    return name
 
 
-def test_turns_go_in_the_order_of_asking() -> None:
-    turns, order = Turns(), []
-
-    def ask(name: int) -> None:
-        with turns.turn():
-            order.append(name)
-
-    threads = [threading.Thread(target=ask, args=(name,)) for name in range(5)]
-    with turns.turn():
-        for waiting, thread in enumerate(threads, 2):
-            thread.start()
-            wait_for_line(turns, waiting)
-        assert order == []
-    for thread in threads:
-        thread.join()
-    assert order == list(range(5))
+def test_a_short_run_is_done_long_before_a_long_one_that_came_first() -> None:
+    turns, order, gate = Turns(), list[str](), threading.Event()
+    long = turns.submit(counting("long", 100, order, gate))
+    short = turns.submit(counting("short", 5, order, gate))
+    gate.set()
+    until(lambda: short.is_over and long.is_over)
+    assert (short.value, long.value) == ("short", "long")
+    assert len(order) == 105
+    assert order.index("short") <= SLICE_STEPS
+    assert "".join(name[0] for name in order[: order.index("short") + 10]).count("s") == 5
 
 
-def test_a_turn_ends_with_an_error() -> None:
-    turns = Turns()
-    with pytest.raises(ValueError, match="inside"), turns.turn():
+def test_who_waits_reads_the_place_and_the_time() -> None:
+    turns, order, gate = Turns(), list[str](), threading.Event()
+    first = turns.submit(counting("first", 3, order, gate))
+    runs = [turns.submit(counting(name, 1, order)) for name in ("second", "third")]
+    until(lambda: turns.place(first) is None)
+    places = [turns.place(run) for run in runs]
+    assert [place and place.place for place in places] == [1, 2]
+    assert isinstance(places[1], Waiting)
+    assert places[1].seconds > 0
+    gate.set()
+    until(lambda: all(run.is_over for run in [first, *runs]))
+
+
+def all_events(run: Run[Any]) -> list[Event]:
+    async def listen() -> list[Event]:
+        return [event async for event in run.events()]
+
+    return asyncio.run(listen())
+
+
+def test_events_come_and_the_value_is_returned() -> None:
+    run = Turns().submit(counting("work", 3, []))
+    assert all_events(run)[-1] == Step("full", 3, 3, 0.0)
+    assert run.result() == "work"
+
+
+def test_an_error_is_raised_with_the_result() -> None:
+    def failing() -> Generator[Step, None, None]:
+        yield Step("full", 1, 2, 0.0)
         raise ValueError("inside")
-    with turns.turn():
-        assert len(turns._line) == 1
+
+    turns = Turns()
+    run = turns.submit(failing())
+    all_events(run)
+    with pytest.raises(ValueError, match="inside"):
+        run.result()
+    assert all_events(turns.submit(counting("next", 1, [])))
 
 
-@pytest.fixture
-def worker(engine: StyleEngine) -> Worker:
-    own = StyleEngine(engine.model)
-    return Worker(own, partial(work, own))
+def test_who_stops_listening_ends_the_run() -> None:
+    turns, gate = Turns(), threading.Event()
+    run = turns.submit(counting("left", 10**7, [], gate))
+
+    async def listen() -> None:
+        events = run.events()
+        gate.set()
+        await anext(events)
+        await events.aclose()
+
+    asyncio.run(listen())
+    until(lambda: run.is_over)
+    with pytest.raises(asyncio.CancelledError):
+        run.result()
 
 
-@pytest.fixture
-def job(tmp_path: Path, astronaut: Image.Image, painted: Image.Image) -> Job:
-    astronaut.save(tmp_path / "astronaut.png")
-    painted.save(tmp_path / "painted.png")
-    return Job(str(tmp_path / "astronaut.png"), ((str(tmp_path / "painted.png"), 1.0),), FusionSettings(), STEPS)
+def test_idle_work_waits_for_everybody_and_gives_way_at_every_step() -> None:
+    turns, order, gate = Turns(), list[str](), threading.Event()
+    idle = turns.submit(counting("idle", 4, order, gate), idle=True)
+    until(lambda: not turns._idle)  # at its first step
+    wish = turns.submit(counting("wish", 6, order, gate))
+    assert turns.is_waited_for
+    gate.set()
+    until(lambda: idle.is_over and wish.is_over)
+    assert order == ["idle", *["wish"] * 6, *["idle"] * 3]
+    assert not turns.is_waited_for
 
 
-def test_a_visitor_waits_for_one_picture_of_a_grid_and_not_for_all(worker: Worker, job: Job, tmp_path: Path) -> None:
-    grid_session, session = Session("grid", tmp_path), Session("visitor", tmp_path)
-    images: Images = {}
-    pictures_at_start, pictures_at_end = [], []
-
-    def visit() -> None:
-        steps = worker.run(session, job, live=False)
-        next(steps)
-        pictures_at_start.append(len(images))
-        for _ in steps:
-            pass
-        pictures_at_end.append(len(images))
-
-    visitor = threading.Thread(target=visit)
-    filling = fill(worker, grid_session, Grid("strength", (0.2, 0.4, 0.6, 0.8)), job, images)
-    for update in filling:
-        if update and update.phase == "Picture 2 of 4" and not visitor.is_alive() and not pictures_at_start:
-            visitor.start()
-            wait_for_line(worker.turns, 2)  # behind the grid
-    visitor.join()
-    assert (pictures_at_start, pictures_at_end) == ([2], [2])
-    assert len(images) == 4
-    assert all(isinstance(image, Image.Image) for image in images.values())
-
-
-def test_a_closed_grid_gives_its_turn_back(worker: Worker, job: Job, tmp_path: Path) -> None:
-    filling = fill(worker, Session("grid", tmp_path), Grid("strength", (0.2, 0.4)), job, {})
-    next(filling)
-    filling.close()
-    steps = worker.run(Session("visitor", tmp_path), job, live=False)
-    assert next(steps).step == 1
+def test_a_cancelled_run_that_never_began_takes_no_step() -> None:
+    turns, order, gate = Turns(), list[str](), threading.Event()
+    first = turns.submit(counting("first", 1, order, gate))
+    second = turns.submit(counting("second", 5, order))
+    second.cancel()
+    gate.set()
+    until(lambda: first.is_over and second.is_over)
+    assert order == ["first"]

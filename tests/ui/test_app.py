@@ -75,7 +75,7 @@ def pair(tmp_path: Path, astronaut: Image.Image, painted: Image.Image) -> dict[s
 
 
 def stylize(client: Client, pair: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any]]:
-    return client.predict(**pair, **{"steps": STEPS, **options}, api_name="/stylize")
+    return client.predict(**pair, **{"steps": STEPS, "size": 64, **options}, api_name="/stylize")
 
 
 def test_another_strength_needs_no_inversion(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
@@ -109,13 +109,13 @@ def test_leaving_frees_the_bytes_and_the_files(
     before = engine.stats()["sessions"]
     client = connect()
     stylize(client, pair)
-    assert list(tmp_path.glob("session-*"))
+    assert list(tmp_path.glob("visitor-*"))
     client.close()
     deadline = time.monotonic() + 30
-    while (engine.stats()["sessions"] != before or list(tmp_path.glob("session-*"))) and time.monotonic() < deadline:
+    while (engine.stats()["sessions"] != before or list(tmp_path.glob("visitor-*"))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert engine.stats()["sessions"] == before
-    assert not list(tmp_path.glob("session-*"))
+    assert not list(tmp_path.glob("visitor-*"))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_work_that_nobody_waits_for_makes_room_for_the_next(
 ) -> None:
     calls = engine.stats()["unet_calls"]
     client = connect()
-    work = client.submit(**pair, steps=100, api_name="/stylize")
+    work = client.submit(**pair, steps=100, size=64, api_name="/stylize")
     deadline = time.monotonic() + 30
     while engine.stats()["unet_calls"] == calls and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -146,7 +146,7 @@ def test_forget_frees_at_once_and_the_client_goes_on(connect: Callable[[], Clien
 def test_invert_ahead_of_time(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
     client = connect()
     for image in pair.values():
-        facts = client.predict(image, steps=STEPS, api_name="/invert")
+        facts = client.predict(image, steps=STEPS, size=64, api_name="/invert")
         assert (facts["steps"], facts["unet_calls"]) == (STEPS, STEPS)
     assert stylize(client, pair)[1]["inversion_calls"] == 0
 
@@ -173,7 +173,11 @@ def test_two_styles_with_weights(connect: Callable[[], Client], pair: dict[str, 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"strength": 9}, "strength is 9"), ({"preset": "Loud"}, "no preset 'Loud'"), ({"settings": {"size": 1}}, "size")],
+    [
+        ({"strength": 9}, "strength got 9"),
+        ({"preset": "Loud"}, "no preset 'Loud'"),
+        ({"settings": {"size": 1}}, "size"),
+    ],
 )
 def test_mistakes_are_explained(
     connect: Callable[[], Client], pair: dict[str, Any], options: dict[str, Any], message: str
@@ -184,7 +188,7 @@ def test_mistakes_are_explained(
 
 def test_a_broken_file_is_explained(connect: Callable[[], Client], pair: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(Exception, match="not a picture"):
+    with pytest.raises(Exception, match="is text, not a picture"):
         stylize(connect(), {**pair, "content": handle_file(tmp_path / "broken.png")})
 
 
@@ -266,14 +270,14 @@ def test_healthz_of_a_page_mounted_in_another_server(engine: StyleEngine, free_p
 def test_a_grid_of_four_takes_one_inversion(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
     client = connect()
     axes = {"x_name": "strength", "x_values": "0, 1", "y_name": "structure", "y_values": "0.2, 0.8"}
-    path, facts = client.predict(**pair, **axes, steps=STEPS, api_name="/grid")
+    path, facts = client.predict(**pair, **axes, steps=STEPS, size=64, api_name="/grid")
     # Two inversions and three pictures: at strength 0 the structure makes no difference.
     assert facts == {"cells": 4, "failed": [], "unet_calls": 2 * STEPS + 3 * STEPS}
     picture = Image.open(path)
-    assert min(picture.size) > 2 * 128
+    assert min(picture.size) > 2 * 64
 
 
 def test_a_grid_shows_a_failed_cell_and_fills_the_others(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
     axes = {"x_name": "start", "x_values": "0.2, 0.8", "settings": {"end": 0.5}}
-    _, facts = connect().predict(**pair, **axes, steps=STEPS, api_name="/grid")
+    _, facts = connect().predict(**pair, **axes, steps=STEPS, size=64, api_name="/grid")
     assert (facts["cells"], facts["failed"]) == (2, [[0, 1]])

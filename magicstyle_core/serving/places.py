@@ -1,0 +1,263 @@
+"""Where jobs run: here, or on a ZeroGPU Space in a forked process that has the GPU for one call.
+
+A place takes a picklable task and gives picklable answers, so nothing above it knows which one it is. An inversion
+crosses as its trajectory on the CPU; its features never do: where they are missing they are computed again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image
+
+from magicstyle_core.errors import MagicStyleError
+from magicstyle_core.images import Picture
+from magicstyle_core.serving.jobs import Phase, Step
+from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
+
+if TYPE_CHECKING:
+    from magicstyle_core.engine import Frame, Inversion, Progress, StyleEngine
+
+try:
+    import spaces
+except ImportError:  # everywhere but on a Space
+    spaces = None
+
+START_SECONDS = 15  # ZeroGPU: weights to the GPU, decoding
+SECONDS_PER_CALL = 0.1  # ZeroGPU: some times what a UNet call takes there at 512 pixels
+MAX_SECONDS = 120  # ZeroGPU: what an anonymous visitor has a day
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture of a task, and its inversion if there is one."""
+
+    picture: Picture
+    session: str  # the engine's session that holds it
+    phase: Phase
+    inversion: Inversion | None
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How a task's sources become a picture."""
+
+    weights: tuple[float, ...]  # of the styles: every source but the first
+    settings: FusionSettings
+    mask: Image.Image | None
+    draft: bool  # a draft first
+    full: bool = True  # the full picture
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that is asked of the model at once."""
+
+    sources: tuple[Source, ...]  # the photograph first
+    inversion: InversionSettings
+    round_trip: bool = False  # also decode the photograph's inversion
+    rendering: Rendering | None = None
+
+    def most_calls(self, steps: int) -> int:
+        """Model calls when no features are stored and inversions take so many steps."""
+        new = steps * sum(source.inversion is None for source in self.sources)
+        if self.rendering is None:
+            return new
+        rendered = (self.rendering.settings.render_steps or steps) + DRAFT_STEPS * self.rendering.draft
+        return new + rendered * (1 + len(self.sources))
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """This source had no inversion and has one now."""
+
+    number: int  # of the source in its task
+    inversion: Inversion
+    calls: int  # 0 when the process that works had it after all
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """The photograph as the model's codec gives it back."""
+
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished draft or picture."""
+
+    image: Image.Image
+    is_draft: bool
+    calls: int
+    seconds: float
+
+
+Answer = Step | Inverted | RoundTrip | Rendered | MagicStyleError
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One self-attention layer, as the page shows it."""
+
+    name: str
+    label: str
+    level: int  # 0 = the finest
+    group: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a page needs to know about a model."""
+
+    name: str
+    steps: int  # of an inversion, unless told otherwise
+    size: int  # long side in pixels, unless told otherwise
+    preset: str  # to begin with
+    layers: tuple[LayerFacts, ...]
+
+
+class Place(Protocol):
+    """Where jobs run."""
+
+    at_once: int  # tasks that may run side by side
+    idles: bool  # whether work that nobody asked for costs nobody anything
+    facts: Facts
+
+    def expand(self, layers: Sequence[str]) -> list[str]:
+        """Names of layers for what settings may hold. Raises SettingsError."""
+
+    def open(self, path: str | Path, size: int | None) -> Picture:
+        """A file as the model takes it. Raises ImageError."""
+
+    def known(self, picture: Picture, inversion: InversionSettings, *, session: str) -> Inversion | None:
+        """The inversion of a picture, if it is stored."""
+
+    def keep(self, inversion: Inversion) -> None:
+        """Files an inversion in its session."""
+
+    def run(self, task: Task) -> Generator[Answer, None, None]:
+        """Works. An error for the user is the last answer: across processes only values arrive unharmed."""
+
+    def forget(self, session: str) -> int:
+        """Drops everything of a session; returns the bytes freed."""
+
+    def stats(self) -> dict[str, Any]:
+        """What is stored, and what it took."""
+
+    def circumstances(self) -> dict[str, Any]:
+        """Fields of a Recipe: what may change a picture by a grey level."""
+
+
+class Here:
+    """This process."""
+
+    at_once = 1  # the model is one
+    idles = True
+
+    def __init__(self, engine: StyleEngine) -> None:
+        self.engine = engine
+        model = engine.model
+        layers = tuple(LayerFacts(layer.name, layer.label, layer.level, layer.group) for layer in engine.layers())
+        self.facts = Facts(model.name, model.steps, model.size, model.preset, layers)
+        self.known, self.keep = engine.known, engine.keep
+        self.forget, self.stats = engine.forget, engine.stats
+
+    def expand(self, layers: Sequence[str]) -> list[str]:
+        from magicstyle_core.hooks import choose_layers
+
+        return [layer.name for layer in choose_layers(self.engine.layers(), layers)]
+
+    def open(self, path: str | Path, size: int | None) -> Picture:
+        return self.engine.prepare(path, size)
+
+    def run(self, task: Task) -> Generator[Answer, None, None]:
+        return work(self.engine, task)
+
+    def circumstances(self) -> dict[str, Any]:
+        stats = self.engine.stats()
+        return {"device": stats["device"], "dtype": stats["dtype"]}
+
+
+class ZeroGPU(Here):
+    """A process of its own for every task, which gets nothing but the task and the model.
+
+    The Space's visitor pays for the seconds that a task may hold the GPU, so nobody works there unasked.
+    """
+
+    at_once = 4  # the Space gives every task a GPU of its own, when it has one
+    idles = False
+
+    def __init__(self, engine: StyleEngine) -> None:
+        super().__init__(engine)
+
+        def seconds(task: Task) -> int:
+            return min(MAX_SECONDS, START_SECONDS + int(task.most_calls(self.facts.steps) * SECONDS_PER_CALL))
+
+        @spaces.GPU(duration=seconds)
+        def work_there(task: Task) -> Generator[Answer, None, None]:
+            # An engine of its own: locks as nobody holds them, and nothing of a visitor's is left when it is done.
+            yield from work(type(engine)(engine.model), task)
+
+        self.run = work_there  # type: ignore[method-assign]
+
+
+def place_for(engine: StyleEngine) -> Place:
+    """The place that this machine is."""
+    return ZeroGPU(engine) if spaces is not None and os.environ.get("SPACES_ZERO_GPU") else Here(engine)
+
+
+def work(engine: StyleEngine, task: Task) -> Generator[Answer, None, None]:
+    """Inverts what has no inversion, then decodes and renders what is asked for."""
+    try:
+        yield from _work(engine, task)
+    except MagicStyleError as error:
+        yield error
+
+
+def _work(engine: StyleEngine, task: Task) -> Iterator[Answer]:
+    inversions = []
+    for number, source in enumerate(task.sources):
+        inversion = source.inversion
+        if inversion is None:
+            calls, started = 0, time.monotonic()
+            progress = engine.inverting(source.picture, task.inversion, session=source.session)
+            while inversion is None:
+                try:
+                    step = next(progress)
+                except StopIteration as stop:
+                    inversion = stop.value
+                else:
+                    calls += 1
+                    yield _step(source.phase, step, started)
+            yield Inverted(number, inversion, calls)
+        inversions.append(inversion)
+    if task.round_trip:
+        yield RoundTrip(engine.decode(inversions[0]))
+    if task.rendering is not None:
+        yield from _render(engine, inversions, task.rendering)
+
+
+def _render(engine: StyleEngine, inversions: list[Inversion], rendering: Rendering) -> Iterator[Answer]:
+    content, *styles = inversions
+    weighted = list(zip(styles, rendering.weights, strict=True))
+    steps = rendering.settings.render_steps or content.steps
+    for is_draft in (True, False):
+        if not (rendering.draft and steps > DRAFT_STEPS if is_draft else rendering.full):
+            continue
+        started = time.monotonic()
+        for frame in engine.render(content, weighted, rendering.settings, mask=rendering.mask, draft=is_draft):
+            if frame.image is None:
+                yield _step("draft" if is_draft else "full", frame, started)
+            else:
+                yield Rendered(frame.image, is_draft, frame.unet_calls, time.monotonic() - started)
+
+
+def _step(phase: Phase, state: Progress | Frame, started: float) -> Step:
+    seconds_left = (time.monotonic() - started) / state.step * (state.total - state.step)
+    return Step(phase, state.step, state.total, seconds_left)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+import app
+from tests.browsing import WAIT, open_page
+from tests.flat import FlatPlace
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SERIOUS = ("error", "assert")
+
+# Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.
+FILTERS = (
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::pandas.errors.Pandas4Warning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for text in FILTERS:
+                item.add_marker(pytest.mark.filterwarnings(text))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, FlatPlace, Path]]:
+    """A page before a place without a model, one server for a whole file: its address, place and folder of files."""
+    folder = tmp_path_factory.mktemp("served")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("GRADIO_TEMP_DIR", str(folder))
+    place = FlatPlace()
+    demo = app.build_page(place, None, grace_seconds=600)
+    yield app.launch(demo), place, folder
+    demo.close()
+    patch.undo()
+    gc.collect()
+
+
+@pytest.fixture
+def url(served: tuple[str, FlatPlace, Path], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(served[2]))
+    return served[0]
+
+
+@pytest.fixture
+def place(served: tuple[str, FlatPlace, Path]) -> FlatPlace:
+    place = served[1]
+    place.seconds_per_call, place.idles, place.calls = 0.0, False, 0
+    return place
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    expect.set_options(timeout=WAIT)
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, url: str, place: FlatPlace) -> Iterator[Page]:
+    """A fresh page. It fails the test on any error in the console and any request elsewhere."""
+    errors: list[str] = []
+    page = open_page(context, url)
+    page.on("console", lambda message: errors.append(message.text) if message.type in SERIOUS else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: None if is_local(request.url, url) else errors.append(request.url))
+    yield page
+    assert errors == []
+
+
+def is_local(address: str, url: str) -> bool:
+    return address.startswith((url, "data:", "blob:"))
+
+
+@pytest.fixture(scope="session")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "portrait.png"
+    Image.linear_gradient("L").convert("RGB").save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "navy.png"
+    Image.new("RGB", (128, 128), "navy").save(path)
+    return path
