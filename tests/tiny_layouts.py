@@ -238,6 +238,7 @@ LAYOUTS = [
     works("XL, zeros and no text encoders", all_of(remove("text_encoder"), remove("text_encoder_2")), "xl"),
     works("XL, both text encoders", index(force_zeros_for_empty_prompt=False), "xl"),
     works("XL that predicts v", scheduler(prediction_type="v_prediction"), "xl"),
+    works("XL of few steps", lambda folder: write_unet(folder, **XL, time_cond_proj_dim=8), "xl"),
     works("XL, sample_size null", unet(sample_size=None), "xl"),
     refused("inpainting", unet(in_channels=9), "9 channels: it repaints masked pictures"),
     refused("pix2pix", unet(in_channels=8), "8 channels: it edits by instruction"),
