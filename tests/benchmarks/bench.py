@@ -41,6 +41,10 @@ from magicstyle_core.hooks import Fusing, Layer, fuse, record
 from magicstyle_core.loading import DTYPES, probed_xformers
 from magicstyle_core.method import Attend, sdpa
 from magicstyle_core.pixels import to_image, to_tensor
+from magicstyle_core.serving.desk import Desk
+from magicstyle_core.serving.jobs import Job
+from magicstyle_core.serving.places import Here
+from magicstyle_core.serving.visitors import Visitors
 from tests.benchmarks.models import ARCHITECTURES, random_model
 from tests.benchmarks.peers import PlainRecipe, three_branches
 from tests.benchmarks.report import HEADINGS, Cost, Row, line, machine, median, peak_memory, psnr, rows, table_line
@@ -181,24 +185,30 @@ def results(bench: Bench) -> Iterator[Row]:
 
 
 def files(bench: Bench) -> Iterator[Row]:
-    """What the size of a photograph's file costs: once, when it is opened, and never for a slider."""
+    """What the size of a photograph's file costs: once, when it is opened, and never for a slider of the page."""
     engine, settings = bench.engine, InversionSettings(size=bench.size, steps=bench.steps)
-    style = bench.pair[1]
-    opening: dict[str, Callable[[], Any]] = {}
-    moving: dict[str, Callable[[], Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for side, name in ((775, "0.6 megapixels"), (6928, "48 megapixels")):
-            path = Path(folder) / f"{side}.jpg"
-            bench.images[0].resize((side, side)).save(path, quality=95)
-            content = engine.invert(path, settings, session=bench.fresh_session())
-            opening[f"open, {name}"] = partial(engine.prepare, path, bench.size)
-            moving[f"slider, {name}"] = partial(_move, bench, content, style)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        desk = Desk(Here(engine), Visitors(folder / "files", forget=engine.forget), folder / "bundled")
+        visitor, style = desk.visitors.get(bench.fresh_session()), folder / "style.png"
+        bench.images[1].save(style)
+
+        def move(photograph: Path) -> None:
+            job = Job(str(photograph), ((str(style), 1.0),), bench.fresh_settings(), settings)
+            for _ in desk.make(visitor, job):
+                pass
+
+        opening: dict[str, Callable[[], Any]] = {}
+        moving: dict[str, Callable[[], Any]] = {}
+        for side, megapixels in ((775, "0.6 megapixels"), (6928, "48 megapixels")):
+            photograph = folder / f"{side}.jpg"
+            bench.images[0].resize((side, side)).save(photograph, quality=95)
+            move(photograph)
+            opening[f"open, {megapixels}"] = partial(engine.prepare, photograph, bench.size)
+            moving[f"slider, {megapixels}"] = partial(move, photograph)
         yield from rows(bench.compare(opening), "open, 0.6 megapixels")
-        yield from rows(bench.compare(moving), "slider, 0.6 megapixels")
-
-
-def _move(bench: Bench, content: Inversion, style: Inversion) -> None:
-    bench.engine.stylize(content, style, bench.fresh_settings())
+        yield from rows(bench.compare(moving, max(STEP_REPEATS, bench.repeats)), "slider, 0.6 megapixels")
+        desk.visitors.drop(visitor)
 
 
 def tiers(bench: Bench) -> Iterator[Row]:
