@@ -18,7 +18,8 @@ from magicstyle_core.batch import say
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.grid import Grid, parse_values
 from magicstyle_core.options import add_model_options, add_settings, load_engine
-from magicstyle_core.settings import PRESETS, InversionSettings, table
+from magicstyle_core.serving.visitors import GRACE_SECONDS
+from magicstyle_core.settings import PRESETS, TABLE, InversionSettings, table
 
 GROUPS = ("coarse", "middle", "fine")
 SHOWN = ("output", "size", "seconds", "unet_calls")  # of a picture; with --json all of its recipe
@@ -62,6 +63,17 @@ def build_parser() -> Parser:
         command.set_defaults(run=run)
         return command
 
+    serve_ = add("serve", serve, [model], "serve the page")
+    serve_.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860")
+    serve_.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
+    serve_.add_argument(
+        "--grace",
+        type=float,
+        metavar="SECONDS",
+        default=GRACE_SECONDS,
+        help="how long a closed page can be opened again",
+    )
+    add_settings(serve_, [TABLE["steps"]])
     stylize_ = add("stylize", stylize, [model, order], "draw photographs in the style of other pictures")
     stylize_.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
     grid_ = add("grid", draw_grid, [model, order], "draw one photograph with several values of one or two settings")
@@ -82,6 +94,12 @@ def build_parser() -> Parser:
     info_ = add("info", info, [model], "layers, size and presets of a model")
     info_.add_argument("--json", action="store_true", help="print it as JSON")
     return parser
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    from magicstyle_core import app  # with Gradio, which no other command needs
+
+    return app.serve(arguments)
 
 
 def stylize(arguments: argparse.Namespace) -> int:

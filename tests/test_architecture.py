@@ -6,7 +6,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -59,9 +60,25 @@ def test_no_circle_among_modules() -> None:
     assert list(TopologicalSorter(GRAPH).static_order())  # a circle is a CycleError that names it
 
 
+def longest(graph: Mapping[str, set[str]]) -> list[str]:
+    """The longest chain of imports."""
+
+    @cache
+    def below(name: str) -> list[str]:
+        return [name, *max((below(other) for other in graph[name] & set(graph)), key=len, default=[])]
+
+    return max(map(below, graph), key=len)
+
+
+def test_no_chain_of_imports_within_the_page_is_longer_than_5() -> None:
+    chain = longest({name: others for name, others in GRAPH.items() if name.startswith("magicstyle_core.ui.")})
+    assert len(chain) <= 5, " -> ".join(chain)
+
+
 def test_a_lower_room_knows_no_higher_one() -> None:
-    core = {name for name in MODULES if name.count(".") == 1} - {"magicstyle_core.serving", "magicstyle_core.ui"}
-    for name in core - {"magicstyle_core.__main__"}:
+    higher = {f"magicstyle_core.{name}" for name in ("serving", "ui", "app", "__main__")}
+    core = {name for name in MODULES if name.count(".") == 1} - higher
+    for name in core:
         assert GRAPH[name] <= core | {"magicstyle_core"}, name
     for name in MODULES:
         if name.startswith("magicstyle_core.serving"):
@@ -86,7 +103,7 @@ def test_only_the_page_knows_gradio() -> None:
     for name, path in MODULES.items():
         words = {node.module or "" for node in imports(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
         words |= {a.name for n in imports(ast.parse(path.read_text())) if isinstance(n, ast.Import) for a in n.names}
-        if not name.startswith("magicstyle_core.ui"):
+        if not name.startswith(("magicstyle_core.ui", "magicstyle_core.app")):
             assert not any(word.split(".")[0] == "gradio" for word in words), name
 
 

@@ -49,9 +49,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, folder: Path, *arguments: str) -> str:
-    """The command line of the wheel in another folder, without a network."""
+    """Python with the wheel in another folder, without a network."""
     environment = {**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-P", "-m", "magicstyle_core", *arguments]
+    command = [sys.executable, "-P", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -60,9 +60,20 @@ def run(installed: Path, folder: Path, *arguments: str) -> str:
 def test_the_wheel_draws_in_another_folder(installed: Path, tmp_path: Path) -> None:
     examples = installed / "magicstyle_core/assets/examples"
     pictures = [str(examples / f"{name}.webp") for name in ("portrait_1", "style_waves")]
-    run(installed, tmp_path, "stylize", *pictures, "-o", "out.png", "--steps", "2", "--size", "64")
+    command = ("-m", "magicstyle_core")
+    run(installed, tmp_path, *command, "stylize", *pictures, "-o", "out.png", "--steps", "2", "--size", "64")
     assert (tmp_path / "out.png").stat().st_size > 1000
-    assert json.loads(run(installed, tmp_path, "info", "--json"))["model"] == "mini"
+    assert json.loads(run(installed, tmp_path, *command, "info", "--json"))["model"] == "mini"
+
+
+def test_the_wheel_serves_the_page(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import urllib.request; from magicstyle_core import StyleEngine, app; "
+        "url = app.launch(app.build_demo(StyleEngine.load('mini'))); "
+        "print(urllib.request.urlopen(url + 'healthz').read().decode()); print('slider-strength' in "
+        "urllib.request.urlopen(url).read().decode())"
+    )
+    assert run(installed, tmp_path, "-c", code).splitlines()[-2:] == ['{"status":"ok"}', "True"]
 
 
 def test_the_wheel_holds_every_module_and_asset(installed: Path) -> None:

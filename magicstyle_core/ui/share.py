@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
@@ -15,11 +15,13 @@ from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.metadata import Recipe, read_png
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.settings import TABLE, FusionSettings, InversionSettings, apply_preset
-from magicstyle_core.ui.controls import Controls
-from magicstyle_core.ui.pictures import Pictures
-from magicstyle_core.ui.regions import Regions
 from magicstyle_core.ui.texts import label
 from magicstyle_core.ui.visit import Updates, Visit, alert, note
+
+if TYPE_CHECKING:
+    from magicstyle_core.ui.controls import Controls
+    from magicstyle_core.ui.pictures import Pictures
+    from magicstyle_core.ui.regions import Regions
 
 REGIONS_01 = {"Everywhere": "everywhere", "Face": "face", "Background": "background", "Brush": "mask"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 
 import app
 from magicstyle_core import StyleEngine
+from magicstyle_core.__main__ import main
 from tests.tiny_layouts import LAYOUTS, Layout, change_json, write_sd, write_xl
 
 # Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.
@@ -45,10 +46,13 @@ REFUSED = [layout for layout in LAYOUTS if layout.refusal and layout.base == "sd
 
 
 @pytest.mark.parametrize("layout", REFUSED[::6], ids=[layout.name for layout in REFUSED[::6]])
-def test_the_page_says_why_it_does_not_start(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_why_it_does_not_start(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_sd(tmp_path / "model")
     layout.change(tmp_path / "model")
-    monkeypatch.setattr(sys, "argv", ["app.py", "--model", str(tmp_path / "model")])
-    with pytest.raises(SystemExit, match=layout.refusal) as stopped:
-        app.main()
-    assert "\n" not in str(stopped.value)
+    assert main(["serve", "--model", str(tmp_path / "model")]) == 1
+    said = capsys.readouterr().err
+    assert layout.refusal
+    assert re.search(layout.refusal, said)
+    assert said.count("\n") == 1
