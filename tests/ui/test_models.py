@@ -51,6 +51,7 @@ def test_the_page_says_why_it_does_not_start(
 ) -> None:
     write_sd(tmp_path / "model")
     layout.change(tmp_path / "model")
+    capsys.readouterr()
     assert main(["serve", "--model", str(tmp_path / "model")]) == 1
     said = capsys.readouterr().err
     assert layout.refusal
