@@ -92,7 +92,7 @@ GERMAN = {
     "photograph": "Foto", "style": "Stil", "style_2": "Zweiter Stil", "style_3": "Dritter Stil",
     "weight": "Gewicht", "weight_hint": "Höher: Dieser Stil setzt sich öfter gegen die anderen durch.",
     "stylize": "Stilisieren", "stop": "Stopp", "live": "Live",
-    "tab_look": "Aussehen", "tab_advanced": "Mehr", "tab_region": "Bereich", "tab_styles": "Weitere Stile",
+    "tab_look": "Aussehen", "tab_advanced": "Mehr", "tab_region": "Bereich", "tab_styles": "Stile",
     "tab_grid": "Raster", "tab_compare": "Vergleichen", "tab_settings": "Einstellungen und Dateien",
     "tab_memory": "Speicher", "wall_styles": "Gemälde: ein Klick nimmt eines",
     "wall_photographs": "Fotos zum Ausprobieren", "wall_item": "{name} nehmen",

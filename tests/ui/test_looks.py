@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from magicstyle_core.ui.texts import ENGLISH, GERMAN, language, say
 from tests.browsing import open_page
@@ -75,9 +75,10 @@ def test_lengths_of_time_read_as_people_say_them() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_accessibility_fault(page: Page, photograph: Path, style: Path, theme: str) -> None:
-    page.goto(f"{page.url}?__theme={theme}")
-    expect(page.locator("#wall button").first).to_be_visible()
+def test_no_serious_accessibility_fault(
+    context: BrowserContext, url: str, place: FlatPlace, photograph: Path, style: Path, theme: str
+) -> None:
+    page = open_page(context, f"{url}?__theme={theme}")
     page.locator("#content input[type=file]").set_input_files(photograph)
     page.locator("#style-1 input[type=file]").set_input_files(style)
     expect(page.locator("#history img")).to_be_visible()

@@ -1,0 +1,119 @@
+"""Where work runs, with the real model: here, and as on ZeroGPU, where nothing but pickles crosses."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
+from magicstyle_core.errors import MagicStyleError
+from magicstyle_core.serving import places
+from magicstyle_core.serving.places import Here, Inverted, Rendered, Rendering, Source, Task, ZeroGPU, place_for
+
+STEPS, SIZE = 6, 64
+
+
+Work = Callable[[Task], Generator[Any, None, None]]
+
+
+class Pickling:
+    """Stands for the module `spaces`: what goes in and comes out is pickled, as between processes."""
+
+    def __init__(self) -> None:
+        self.seconds: list[int] = []
+
+    def GPU(self, duration: Callable[[Task], int]) -> Callable[[Any], Any]:  # the name that `spaces` gives it
+        def decorate(
+            work: Callable[[Task], Generator[Any, None, None]],
+        ) -> Callable[[Task], Generator[Any, None, None]]:
+            def call(task: Task) -> Generator[Any, None, None]:
+                self.seconds.append(duration(task))
+                for answer in work(pickle.loads(pickle.dumps(task))):
+                    yield pickle.loads(pickle.dumps(answer))
+
+            return call
+
+        return decorate
+
+
+@pytest.fixture
+def own(engine: StyleEngine) -> StyleEngine:
+    """The same model with a store of its own."""
+    return StyleEngine(engine.model)
+
+
+@pytest.fixture
+def elsewhere(own: StyleEngine, monkeypatch: pytest.MonkeyPatch) -> ZeroGPU:
+    monkeypatch.setattr(places, "spaces", Pickling())
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    place = place_for(own)
+    assert isinstance(place, ZeroGPU)
+    return place
+
+
+def task(place: Here, folder: Path, astronaut: Image.Image, painted: Image.Image, **settings: Any) -> Task:
+    inversion = InversionSettings(steps=STEPS, size=SIZE)
+    sources = []
+    for name, image in (("photograph", astronaut), ("style", painted)):
+        image.resize((SIZE, SIZE)).save(folder / f"{name}.png")
+        picture = place.open(folder / f"{name}.png", SIZE)
+        known = place.known(picture, inversion, session="visitor")
+        sources.append(Source(picture, "visitor", name, known))  # type: ignore[arg-type]  # both are phases
+    rendering = Rendering((1.0,), FusionSettings(**settings), None, draft=True)
+    return Task(tuple(sources), inversion, rendering=rendering)
+
+
+def test_elsewhere_gives_the_same_picture_and_its_inversions_are_kept_here(
+    own: StyleEngine,
+    elsewhere: ZeroGPU,
+    engine: StyleEngine,
+    tmp_path: Path,
+    astronaut: Image.Image,
+    painted: Image.Image,
+) -> None:
+    first = task(elsewhere, tmp_path, astronaut, painted)
+    assert all(source.inversion is None for source in first.sources)
+    answers = list(elsewhere.run(first))
+    inverted = [answer for answer in answers if isinstance(answer, Inverted)]
+    assert [answer.calls for answer in inverted] == [STEPS, STEPS]
+    draft, full = (answer for answer in answers if isinstance(answer, Rendered))
+    assert (draft.is_draft, full.is_draft) == (True, False)
+    for answer in inverted:
+        elsewhere.keep(answer.inversion)
+    second = task(elsewhere, tmp_path, astronaut, painted)
+    assert all(source.inversion is not None for source in second.sources)
+    assert own.stats()["bytes"]["host"] == own.stats()["bytes"]["device"] == 0  # features never cross
+
+    here = Here(StyleEngine(engine.model))
+    *_, expected = here.run(task(here, tmp_path, astronaut, painted))
+    assert isinstance(expected, Rendered)
+    assert expected.image.tobytes() == full.image.tobytes()
+
+
+def test_a_task_asks_for_the_seconds_that_it_may_take(
+    elsewhere: ZeroGPU, tmp_path: Path, astronaut: Image.Image, painted: Image.Image
+) -> None:
+    wish = task(elsewhere, tmp_path, astronaut, painted)
+    calls = 2 * STEPS + (STEPS + 4) * 3
+    assert wish.most_calls(STEPS) == calls
+    next(elsewhere.run(wish))
+    seconds = places.spaces.seconds
+    assert seconds == [places.START_SECONDS + int(wish.most_calls(elsewhere.facts.steps) * places.SECONDS_PER_CALL)]
+
+
+def test_errors_keep_their_message(
+    elsewhere: ZeroGPU, tmp_path: Path, astronaut: Image.Image, painted: Image.Image
+) -> None:
+    *_, last = elsewhere.run(task(elsewhere, tmp_path, astronaut, painted, layers=("up_blocks.7",)))
+    assert isinstance(last, MagicStyleError)
+    assert "up_blocks.7" in str(last)
+
+
+def test_nobody_works_unasked_where_it_costs(own: StyleEngine, elsewhere: ZeroGPU) -> None:
+    assert Here(own).idles
+    assert not elsewhere.idles
