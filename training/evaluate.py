@@ -156,7 +156,7 @@ def report(evaluation: Evaluation) -> None:
     """Prints every table of the model's card."""
     names = ("style", "texture", "content")
     for how, changes in (("FFA alone, in all layers, no palette", FFA_ALONE), ("as delivered", {})):
-        for title, styles in (("held-out paintings", evaluation.held_out), ("styles trained on", evaluation.trained)):
+        for title, styles in (("held-out paintings", evaluation.held_out), ("bundled styles", evaluation.trained)):
             means = evaluation.three_columns(styles, **changes)
             rows = ([name, *map(float, row)] for name, row in zip(names, means, strict=True))
             _table(f"Held-out photographs × {title}, {how}", ("", *COLUMNS), rows)
@@ -177,7 +177,7 @@ def report(evaluation: Evaluation) -> None:
     )
     _table(
         "dB",
-        ("photograph", "round trip", "without residual, strength 0", "as its own style"),
+        ("photograph", "round trip", "without residual", "as its own style"),
         (
             [
                 subject.name,

@@ -75,7 +75,7 @@ def content_distance(picture: Picture, photograph: Picture) -> float:
     for block in CONTENT_BLOCKS:
         x, y = (F.layer_norm(values, values.shape[1:]).flatten() for values in (seen[block], wanted[block]))
         cosines.append(float(F.cosine_similarity(x, y, dim=0)))
-    return 1 - float(np.mean(cosines))
+    return max(0.0, 1 - float(np.mean(cosines)))
 
 
 def psnr(first: Picture, second: Picture) -> float:
