@@ -73,7 +73,7 @@ def build_parser() -> Parser:
         default=GRACE_SECONDS,
         help="how long a closed page can be opened again",
     )
-    add_settings(serve_, [TABLE["steps"]])
+    add_settings(serve_, [TABLE["steps"], TABLE["size"]])
     stylize_ = add("stylize", stylize, [model, order], "draw photographs in the style of other pictures")
     stylize_.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
     grid_ = add("grid", draw_grid, [model, order], "draw one photograph with several values of one or two settings")

@@ -32,17 +32,16 @@ APP_KWARGS = {"routes": [Route("/healthz", lambda request: JSONResponse({"status
 MAX_WAITING = 256  # events in Gradio's queue; the desk keeps the order, and a page takes few
 
 
-def build_demo(engine: StyleEngine, steps: int | None = None, grace_seconds: float = GRACE_SECONDS) -> gr.Blocks:
+def build_demo(engine: StyleEngine, grace_seconds: float = GRACE_SECONDS) -> gr.Blocks:
     """The whole page on this engine, queue included, not launched yet.
 
     Args:
-        steps: of the inversion, to begin with; None = the model's own number.
         grace_seconds: how long a closed page can be opened again.
     """
-    return build_page(place_for(engine), steps, grace_seconds)
+    return build_page(place_for(engine), grace_seconds)
 
 
-def build_page(place: Place, steps: int | None, grace_seconds: float) -> gr.Blocks:
+def build_page(place: Place, grace_seconds: float) -> gr.Blocks:
     """The page before any place."""
     gr.set_static_paths([ASSETS])
     with gr.Blocks(title="MagicStyle", analytics_enabled=False, fill_width=True) as demo:
@@ -54,7 +53,7 @@ def build_page(place: Place, steps: int | None, grace_seconds: float) -> gr.Bloc
         )
         desk = Desk(place, visitors, ASSETS / "examples")
         connect_api(desk)  # first: it takes the public names
-        Page(desk, steps or place.facts.steps)
+        Page(desk, place.facts.steps)
     demo.i18n_instance = texts.label
     return demo.queue(max_size=MAX_WAITING)
 
@@ -80,9 +79,11 @@ def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str
 
 def serve(arguments: argparse.Namespace) -> int:
     """Loads the model, serves the page and waits. Raises MagicStyleError."""
-    InversionSettings(steps=arguments.steps)
+    wish = InversionSettings(steps=arguments.steps, size=arguments.size)
     os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="magicstyle-"))
-    demo = build_demo(load_engine(arguments), arguments.steps, arguments.grace)
+    engine = load_engine(arguments)
+    engine.model.steps, engine.model.size = wish.steps or engine.model.steps, wish.size or engine.model.size
+    demo = build_demo(engine, arguments.grace)
     launch(demo, arguments.port, arguments.share)
     demo.block_thread()
     return 0

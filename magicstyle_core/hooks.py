@@ -38,6 +38,11 @@ class Layer:
         """Where it is: "down", "mid" or "up"."""
         return self.label.split()[0]
 
+    @property
+    def block(self) -> str:
+        """The attention block that it is in, whose name means all layers there: ten in some of XL's."""
+        return self.name.split(".transformer_blocks")[0]
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the layer's tokens for latents of that height and width."""
         return -(-height // 2**self.level), -(-width // 2**self.level)

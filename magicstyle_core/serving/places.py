@@ -103,7 +103,7 @@ Answer = Step | Inverted | RoundTrip | Rendered | MagicStyleError
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """One self-attention layer, as the page shows it."""
+    """One attention block, as the page shows it: most have one self-attention layer, those of XL up to ten."""
 
     name: str
     label: str
@@ -130,7 +130,7 @@ class Place(Protocol):
     facts: Facts
 
     def expand(self, layers: Sequence[str]) -> list[str]:
-        """Names of layers for what settings may hold. Raises SettingsError."""
+        """Names of attention blocks for what settings may hold. Raises SettingsError."""
 
     def open(self, path: str | Path, size: int | None) -> Picture:
         """A file as the model takes it. Raises ImageError."""
@@ -163,7 +163,10 @@ class Here:
     def __init__(self, engine: StyleEngine) -> None:
         self.engine = engine
         model = engine.model
-        layers = tuple(LayerFacts(layer.name, layer.label, layer.level, layer.group) for layer in engine.layers())
+        first = {layer.block: layer for layer in reversed(engine.layers())}
+        layers = tuple(
+            LayerFacts(name, first[name].label, first[name].level, first[name].group) for name in reversed(first)
+        )
         self.facts = Facts(model.name, model.steps, model.size, model.preset, layers)
         self.known, self.keep = engine.known, engine.keep
         self.forget, self.stats = engine.forget, engine.stats
@@ -171,7 +174,7 @@ class Here:
     def expand(self, layers: Sequence[str]) -> list[str]:
         from magicstyle_core.hooks import choose_layers
 
-        return [layer.name for layer in choose_layers(self.engine.layers(), layers)]
+        return list(dict.fromkeys(layer.block for layer in choose_layers(self.engine.layers(), layers)))
 
     def open(self, path: str | Path, size: int | None) -> Picture:
         return self.engine.prepare(path, size)

@@ -50,7 +50,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Flat
     patch = pytest.MonkeyPatch()
     patch.setenv("GRADIO_TEMP_DIR", str(folder))
     place = FlatPlace()
-    demo = app.build_page(place, None, grace_seconds=600)
+    demo = app.build_page(place, grace_seconds=600)
     yield app.launch(demo), place, folder
     demo.close()
     patch.undo()

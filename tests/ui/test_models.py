@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from PIL import Image
 
 import app
 from magicstyle_core import StyleEngine
 from magicstyle_core.__main__ import main
+from magicstyle_core.hooks import choose_layers
+from magicstyle_core.serving.places import Here
 from tests.tiny_layouts import LAYOUTS, Layout, change_json, write_sd, write_xl
 
 # Gradio leaves sockets and event loops to the garbage collector, and asks pandas for what it is about to drop.
@@ -57,3 +60,31 @@ def test_the_page_says_why_it_does_not_start(
     assert layout.refusal
     assert re.search(layout.refusal, said)
     assert said.count("\n") == 1
+
+
+def test_layers_are_chosen_by_block(tmp_path: Path) -> None:
+    """Ten layers of one attention block, as Stable Diffusion XL has them, are one box."""
+    write_xl(tmp_path / "xl")
+    engine = StyleEngine.load(str(tmp_path / "xl"), device="cpu", dtype="fp32")
+    place = Here(engine)
+    assert [layer.label for layer in place.facts.layers] == ["down 0.0", "mid 0", "up 1.0", "up 1.1"]
+    assert [layer.label for layer in engine.layers()] == ["down 0.0", "mid 0", "mid 0.1", "up 1.0", "up 1.1"]
+    assert place.expand(["coarse"]) == ["mid_block.attentions.0"]
+    assert choose_layers(engine.layers(), place.expand(["all"])) == engine.layers()
+
+
+def test_the_flags_of_the_model_reach_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_sd(tmp_path / "model")
+    flags = ["--dtype", "bf16", "--prompt", "a face", "--steps", "7", "--size", "64", "--budget", "0.5"]
+    built = []
+
+    def build(engine: StyleEngine, grace_seconds: float) -> None:
+        built.append(engine)
+        raise SystemExit("built")
+
+    monkeypatch.setattr("magicstyle_core.app.build_demo", build)
+    with pytest.raises(SystemExit, match="built"):
+        main(["serve", "--model", str(tmp_path / "model"), *flags])
+    (engine,) = built
+    assert (engine.model.dtype, engine.model.options) == (torch.bfloat16, {"prompt": "a face"})
+    assert (engine.model.steps, engine.model.size) == (7, 64)
