@@ -198,6 +198,7 @@ class Batch:
         assert image is not None
         recipe = Recipe(
             version=__version__,
+            model=self.engine.model.name,
             settings=self.settings,
             inversion=self.inversion,
             content=picture.digest,

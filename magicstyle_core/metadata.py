@@ -6,7 +6,6 @@ JPEG and WebP files carry none: they do not give their pixels back, and are what
 from __future__ import annotations
 
 import base64
-import hashlib
 import importlib.metadata
 import io
 import json
@@ -25,10 +24,8 @@ from magicstyle_core.settings import TABLE, FusionSettings, InversionSettings, f
 if TYPE_CHECKING:
     from magicstyle_core.bank import Inversion
     from magicstyle_core.engine import StyleEngine
-    from magicstyle_core.model import Model
 
 CHUNK = "magicstyle"  # keyword of the PNG text chunk that holds the JSON
-FIRST_VALUES = 64  # of a weight; enough to tell two trainings apart, few enough to cost nothing
 MAGIC = b"\x89PNG"
 LARGEST_SIDE = int(TABLE["size"].high or 0)  # of a mask, which is as large as its picture
 
@@ -55,7 +52,7 @@ class Recipe(_Frozen):
     styles: tuple[StyleUse, ...] = ()
     region: str = ""  # where the style went, in the words of the page
     mask: str = ""  # the region as a PNG in base64
-    model_digest: str = ""  # see `_fingerprint`
+    model_digest: str = ""  # `Model.fingerprint`
     options: dict[str, str] = {}  # what else the model was loaded with: LoRA, prompt, revision, variant
     # At other values of these the picture may differ by one grey level.
     device: str = ""
@@ -190,31 +187,18 @@ def _recipe(values: Mapping[str, Any], place: str) -> Recipe:
 
 
 def circumstances(engine: StyleEngine, *inversions: Inversion) -> dict[str, Any]:
-    """The fields of a Recipe that an engine knows: its model, and what may change a picture by one grey level."""
+    """Fields of a Recipe: the weights behind a picture, and what may change it by one grey level."""
     import torch
 
     banks = [engine.store.bank(inversion.session, inversion.key) for inversion in inversions]
     return {
-        "model": engine.model.name,
-        "model_digest": _fingerprint(engine.model),
+        "model_digest": engine.model.fingerprint,
         "options": engine.model.options,
         "device": str(engine.model.device),
         "dtype": str(engine.model.dtype).removeprefix("torch."),
         "tier": "+".join(sorted({"computed" if bank is None else bank.device.type for bank in banks})),
         "bank_bits": 8 * engine.bank_dtype.itemsize,
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain text, also where torch is not
         "diffusers": importlib.metadata.version("diffusers"),
     }
-
-
-def _fingerprint(model: Model) -> str:
-    """SHA-256 of the first values of every weight: all of SD's would take seconds, and training changes them all."""
-    import torch
-
-    sha = hashlib.sha256()
-    for network in (model.unet, model.vae):
-        for name, weight in network.state_dict().items():
-            values = weight.flatten()[:FIRST_VALUES].to("cpu", torch.float32)
-            sha.update(f"{name} {tuple(weight.shape)} ".encode() + values.numpy().tobytes())
-    return sha.hexdigest()

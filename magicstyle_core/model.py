@@ -6,10 +6,12 @@ A family of models is its conditioning and nothing else: what a UNet call gets b
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from magicstyle_core.errors import SettingsError
 from magicstyle_core.hooks import OneTokenAttention, self_attention_layers
 from magicstyle_core.method import Around, Attend, Denoise, Schedule, Trajectory, ddim_timesteps, sdpa
 
+FIRST_VALUES = 64  # of a weight; enough to tell two trainings apart, few enough to cost nothing
 TILING_FROM = 1024  # pixels; the VAE of SD takes a 1024 picture whole in 4 GiB, and tiles can show seams
 CONSISTENCY_GUIDANCE = 7.5  # diffusers' default for consistency models, 8.5, less 1; they are distilled at 2 to 14
 
@@ -87,6 +90,17 @@ class Model:
         self.options: dict[str, str] = {}  # beside its name, what it was loaded with: LoRA, prompt, revision, variant
         self.multiple = pixels_per_latent(vae)
         _tile(vae, max(TILING_FROM, self.size, vae.config.get("sample_size") or 0), self.multiple)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the first values of every weight: all would take seconds for SD, and training changes each."""
+        sha = hashlib.sha256()
+        for network in (self.unet, self.vae):
+            for name, weight in network.state_dict().items():
+                row = weight[0] if weight.dim() > 1 else weight  # `flatten` copies what lies in memory otherwise
+                values = row.flatten()[:FIRST_VALUES].to("cpu", torch.float32)
+                sha.update(f"{name} {tuple(weight.shape)} ".encode() + values.numpy().tobytes())
+        return sha.hexdigest()
 
     @property
     def dtype(self) -> torch.dtype:

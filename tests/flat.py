@@ -74,9 +74,6 @@ class FlatPlace:
             "hits": 0, "misses": 0, "messages": [],
         }  # fmt: skip
 
-    def circumstances(self) -> dict[str, Any]:
-        return {}
-
     def run(self, task: Task) -> Generator[Answer, None, None]:
         steps = task.inversion.steps or 8
         for number, source in enumerate(task.sources):
@@ -91,11 +88,11 @@ class FlatPlace:
         if task.rendering.draft and full > DRAFT_STEPS:
             started = time.monotonic()
             yield from self._steps("draft", DRAFT_STEPS)
-            yield Rendered(image, True, DRAFT_STEPS, time.monotonic() - started)
+            yield Rendered(image, True, DRAFT_STEPS, time.monotonic() - started, {})
         if task.rendering.full:
             started = time.monotonic()
             yield from self._steps("full", full)
-            yield Rendered(image, False, full, time.monotonic() - started)
+            yield Rendered(image, False, full, time.monotonic() - started, {})
 
     def _steps(self, phase: Any, total: int) -> Generator[Step, None, None]:
         for step in range(1, total + 1):

@@ -338,7 +338,7 @@ class Desk:
             ),
             region=job.region,
             mask=encode_mask(job.mask) if job.mask is not None else "",
-            **self.place.circumstances(),
+            **answer.circumstances,
         )
         number = 0 if answer.is_draft else visitor.next_number()
         path = self._path(visitor, job, number)

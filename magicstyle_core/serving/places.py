@@ -17,6 +17,7 @@ from PIL import Image
 
 from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.images import Picture
+from magicstyle_core.metadata import circumstances
 from magicstyle_core.serving.jobs import Phase, Step
 from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
 
@@ -96,6 +97,7 @@ class Rendered:
     is_draft: bool
     calls: int
     seconds: float
+    circumstances: dict[str, Any]  # fields of a Recipe: what the process that made it knows
 
 
 Answer = Step | Inverted | RoundTrip | Rendered | MagicStyleError
@@ -150,9 +152,6 @@ class Place(Protocol):
     def stats(self) -> dict[str, Any]:
         """What is stored, and what it took."""
 
-    def circumstances(self) -> dict[str, Any]:
-        """Fields of a Recipe: what may change a picture by a grey level."""
-
 
 class Here:
     """This process."""
@@ -181,10 +180,6 @@ class Here:
 
     def run(self, task: Task) -> Generator[Answer, None, None]:
         return work(self.engine, task)
-
-    def circumstances(self) -> dict[str, Any]:
-        stats = self.engine.stats()
-        return {"device": stats["device"], "dtype": stats["dtype"]}
 
 
 class ZeroGPU(Here):
@@ -258,7 +253,8 @@ def _render(engine: StyleEngine, inversions: list[Inversion], rendering: Renderi
             if frame.image is None:
                 yield _step("draft" if is_draft else "full", frame, started)
             else:
-                yield Rendered(frame.image, is_draft, frame.unet_calls, time.monotonic() - started)
+                made = circumstances(engine, *inversions)
+                yield Rendered(frame.image, is_draft, frame.unet_calls, time.monotonic() - started, made)
 
 
 def _step(phase: Phase, state: Progress | Frame, started: float) -> Step:

@@ -156,7 +156,9 @@ def test_the_png_carries_its_settings_unless_private(connect: Callable[[], Clien
     path, _ = stylize(client, pair, strength=0.7, settings={"structure": 0.45})
     restored = client.predict(handle_file(path), api_name="/restore")
     assert (restored["settings"]["strength"], restored["settings"]["structure"]) == (0.7, 0.45)
-    assert read_png(path).inversion.steps == STEPS
+    recipe = read_png(path)
+    assert recipe.inversion.steps == STEPS
+    assert all((recipe.model_digest, recipe.dtype, recipe.tier, recipe.bank_bits, recipe.threads, recipe.torch))
     private_path, _ = stylize(client, pair, strength=0.7, private=True)
     assert Image.open(private_path).info == {}
     with pytest.raises(Exception, match="no MagicStyle settings|settings"):
