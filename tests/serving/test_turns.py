@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
 
 from magicstyle_core.serving.jobs import Event, Step, Waiting
 from magicstyle_core.serving.turns import SLICE_STEPS, Run, Turns
 from tests.until import until
+
+T = TypeVar("T")
+
+
+def awaited(work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns, on a thread of its own: the driver of the browser tests keeps a loop running on this."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def counting(
@@ -54,7 +63,7 @@ def all_events(run: Run[Any]) -> list[Event]:
     async def listen() -> list[Event]:
         return [event async for event in run.events()]
 
-    return asyncio.run(listen())
+    return awaited(listen())
 
 
 def test_events_come_and_the_value_is_returned() -> None:
@@ -86,7 +95,7 @@ def test_who_stops_listening_ends_the_run() -> None:
         await anext(events)
         await events.aclose()
 
-    asyncio.run(listen())
+    awaited(listen())
     until(lambda: run.is_over)
     with pytest.raises(asyncio.CancelledError):
         run.result()
