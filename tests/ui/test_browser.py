@@ -508,13 +508,13 @@ def test_a_grid_is_announced_filled_and_clickable(stylized: Page) -> None:
     stylized.get_by_label("Values across").fill("0, 0.75")
     expect(stylized.locator("#grid-plan")).to_contain_text("2 pictures: 16 model calls")
     stylized.get_by_role("button", name="Fill the grid").click()
-    expect(stylized.locator("#grid-plan")).to_contain_text("2 of 2 pictures are made")
+    expect(stylized.locator("#grid-plan")).to_contain_text("2 of 2 pictures are made", timeout=30_000)
     stylized.locator("#grid-sheet .thumbnail-item").nth(1).click()
     expect(stylized.locator("#grid-plan")).to_contain_text("Style strength 0.75")
     expect(number(stylized, "strength")).to_have_value("0.75")
     expect_caption(stylized, "Picture 2: strength 0.75")
     stylized.get_by_role("button", name="3 × 3 drafts").click()
-    expect(stylized.locator("#grid-plan")).to_contain_text("9 of 9 pictures are made")
+    expect(stylized.locator("#grid-plan")).to_contain_text("9 of 9 pictures are made", timeout=30_000)
 
 
 def test_forget_empties_page_and_store(stylized: Page, place: FlatPlace) -> None:
