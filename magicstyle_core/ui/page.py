@@ -174,25 +174,27 @@ class Page:
             return
         seen: tuple[Any, ...] = ()
         history: list[Record | None] | None = None
-        while True:
-            visitor.followed = time.monotonic()
-            board, version = visitor.board, visitor.version
-            run = visitor.run
-            waiting = self.desk.turns.place(run) if run is not None and board.progress is None else None
-            if (version, waiting and waiting.place) != seen:
-                seen = (version, waiting and waiting.place)
-                updates = self.result.updates(visit, board, waiting)
-                shown = [*visitor.history, board.record]
-                if shown != history:
-                    history = shown
-                    updates |= self.history.updates(visit)
-                if board.presets or board.record:
-                    updates |= self.presets.updates(visit, board, board.wanted.settings if board.wanted else None)
-                yield updates
-            elif not board.is_working and (visitor.idle_run is None or visitor.idle_run.is_over):
-                visitor.followed = 0.0
-                return
-            await asyncio.sleep(POLL_SECONDS)
+        try:
+            while True:
+                visitor.followed = time.monotonic()
+                board, version = visitor.board, visitor.version
+                run = visitor.run
+                waiting = self.desk.turns.place(run) if run is not None and board.progress is None else None
+                if (version, waiting and waiting.place) != seen:
+                    seen = (version, waiting and waiting.place)
+                    updates = self.result.updates(visit, board, waiting)
+                    shown = [*visitor.history, board.record]
+                    if shown != history:
+                        history = shown
+                        updates |= self.history.updates(visit)
+                    if board.presets or board.record:
+                        updates |= self.presets.updates(visit, board, board.wanted.settings if board.wanted else None)
+                    yield updates
+                elif not board.is_working and (visitor.idle_run is None or visitor.idle_run.is_over):
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+        finally:  # also where Gradio ends it, so that the next one does not take it for alive
+            visitor.followed = 0.0
 
     @property
     def shown(self) -> list[Component]:
