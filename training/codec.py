@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderDC
 
 from training.data import CONTENTS, STYLES, Pictures
-from training.judge import Judge, feature_loss, style_loss, weights_file
+from training.judge import Judge, adaattn_targets, feature_loss, style_loss, weights_file
 from training.run import Run
 
 SIZE, COUNT = 96, 6  # of a batch's windows
@@ -38,7 +38,8 @@ def train_codec(data: Path, vae_folder: Path, *, minutes: float, device: str) ->
         decoded = vae.decode(latents + NOISE * torch.randn_like(latents)).sample
         features = judge(decoded)
         near = (decoded - pixels).abs().mean()
-        alike, style = feature_loss(features, seen).mean(), style_loss(features, seen, seen).mean()
+        alike = feature_loss(features, seen).mean()
+        style = style_loss(features, seen, adaattn_targets(seen, seen)).mean()
         run.update(PIXELS * near + alike + STYLE * style)
         run.report({"pixels": near, "features": alike, "style": style})
         if run.save_is_due:

@@ -39,36 +39,38 @@ def noise_estimate(unet: UNet2DConditionModel, schedule: Schedule, latents: Tens
     return alpha.sqrt() * v + (1 - alpha).sqrt() * latents
 
 
+@torch.no_grad()
+def inverted(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor) -> Trajectory:
+    """The inversion of clean latents (pictures, channels, height, width), each alone."""
+    steps = invert(
+        lambda latents, timestep: noise_estimate(unet, schedule, latents, timestep),
+        latents,
+        schedule,
+        lambda _: nullcontext(),
+    )
+    try:
+        while True:
+            next(steps)
+    except StopIteration as done:
+        trajectory: Trajectory = done.value
+    return trajectory
+
+
 def live_render(
-    unet: UNet2DConditionModel,
-    schedule: Schedule,
-    content: Tensor,
-    style: Tensor,
-    how: Fusing,
-    learn_at: Collection[int] = (),
+    unet: UNet2DConditionModel, schedule: Schedule, known: Trajectory, how: Fusing, learn_at: Collection[int] = ()
 ) -> Iterator[tuple[Step, Tensor]]:
-    """Inverts contents and styles, then renders with FFA in every layer, no palette.
+    """Renders contents in styles with FFA in every layer, no palette.
 
     Args:
-        content, style: clean latents, (examples, channels, height, width) each.
+        known: the inversions of contents, then of as many styles.
         learn_at: stored steps through which gradients flow.
 
     Yields:
         A step of the render, and the clean latents that the same call foresees for contents and styles,
         (2 * examples, channels, height, width).
     """
-    examples, references = len(content), torch.cat([content, style])
-
-    def alone(latents: Tensor, timestep: int) -> Tensor:
-        return noise_estimate(unet, schedule, latents, timestep)
-
-    with torch.no_grad():
-        inverting = invert(alone, references, schedule, lambda _: nullcontext())
-        try:
-            while True:
-                next(inverting)
-        except StopIteration as done:
-            known: Trajectory = done.value
+    examples = known.latents.shape[1] // 2
+    references = known.latents[0]
 
     def together(latents: Tensor, timestep: int) -> Tensor:
         nonlocal references

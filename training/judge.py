@@ -65,8 +65,11 @@ class Judge:
         return features
 
 
-def style_loss(target: Features, style: Features, content: Features) -> Tensor:
+def style_loss(target: Features, style: Features, wanted: Features) -> Tensor:
     """Distance of the target's distribution of features from the style's; 0 is the same.
+
+    Args:
+        wanted: what `adaattn_targets` makes of the content and the style.
 
     Sliced Wasserstein distances and moments on all layers, a relaxed earth mover's distance (STROTSS, Kolkin et al.
     2019) on the middle ones, and the distance from AdaAttN's own answer (Liu et al. 2021) on the deeper ones. All is
@@ -78,9 +81,8 @@ def style_loss(target: Features, style: Features, content: Features) -> Tensor:
         loss = loss + (2 * sliced_wasserstein(t, s) + 0.5 * moments(t, s)) / len(LAYERS)
     for name in ("relu2_2", "relu3_3"):
         loss = loss + relaxed_emd(target[name].flatten(2), style[name].flatten(2))
-    for name in ("relu3_3", "relu4_1"):
-        wanted = adaattn_target(content[name], style[name])
-        loss = loss + 0.3 * _relative(target[name].flatten(2), wanted.flatten(2))
+    for name, features in wanted.items():
+        loss = loss + 0.3 * _relative(target[name].flatten(2), features.flatten(2))
     return loss
 
 
@@ -126,6 +128,11 @@ def relaxed_emd(target: Tensor, style: Tensor) -> Tensor:
     t, s = (F.normalize(_places(x, EMD_PLACES), dim=1) for x in (target, style))
     cost = 1 - t.mT @ s  # (batch, places, places)
     return torch.maximum(cost.min(2).values.mean(1), cost.min(1).values.mean(1))
+
+
+def adaattn_targets(content: Features, style: Features) -> Features:
+    """AdaAttN's answer on the deeper layers; it costs more than all other distances, so it is made once a pair."""
+    return {name: adaattn_target(content[name], style[name]) for name in ("relu3_3", "relu4_1")}
 
 
 @torch.no_grad()

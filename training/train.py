@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +26,23 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from magicstyle_core.hooks import Fusing
-from magicstyle_core.method import Schedule, ddim_timesteps
+from magicstyle_core.method import Schedule, Trajectory, ddim_timesteps
 from training import metrics
 from training.data import CONTENTS, EXAMPLES, SIZE, STYLES, Pictures
-from training.fusion import live_render
-from training.judge import Judge, content_loss, style_loss, weights_file
+from training.fusion import inverted, live_render
+from training.judge import Features, Judge, adaattn_targets, content_loss, style_loss, weights_file
 from training.run import Run
 
 STEPS, T_MAX = 5, 1000  # the grid that the model is used with: few steps, from nearly pure noise
 TEMPERATURE = 1.2  # the default of the settings
-EXAMPLES_A_STEP, CROP = 2, 96
-RATE = 3e-4  # 8e-4 diverged after 140 steps of two examples
+EXAMPLES_A_STEP, CROP = 4, 128
+PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they change little in a step
+RATE = 4e-4  # 8e-4 diverged after 140 steps of two examples
 STYLE, CONTENT, REFERENCES, IDENTITY = 2.0, 1.0, 2.0, 4.0  # weights of the losses
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render
-SHEET_EVERY = 45.0  # minutes
+SHEET_EVERY = 20.0  # minutes
 SHOWN_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 SHOWN_STYLES = ("waves", "night")
 
@@ -57,42 +59,72 @@ def draw_strengths(rng: np.random.Generator, count: int) -> Tensor:
     return torch.from_numpy(np.where(other, rng.uniform(0.1, 1.5, count), 1.0)).float().view(-1, 1, 1, 1)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Photographs and style pictures with what is known of them before any render."""
+
+    content: Tensor  # (examples, 3, size, size) in [-1, 1], as is style
+    style: Tensor
+    seen_c: Features  # by the judge, as is seen_s
+    seen_s: Features
+    known: Trajectory  # contents, then styles
+
+    def with_styles_moved(self) -> Batch:
+        """Every photograph with the next one's style."""
+        contents = torch.arange(len(self.content))
+        styles = contents.roll(1)
+        rows = torch.cat([contents, len(contents) + styles])
+        return Batch(
+            self.content,
+            self.style[styles],
+            self.seen_c,
+            {name: features[styles] for name, features in self.seen_s.items()},
+            Trajectory(self.known.latents[:, rows], self.known.noise[:, rows]),
+        )
+
+
+@torch.no_grad()
+def batch_of(
+    unet: UNet2DConditionModel, vae: AutoencoderDC, judge: Judge, schedule: Schedule, content: Tensor, style: Tensor
+) -> Batch:
+    """Encodes and inverts pictures (examples, 3, size, size) in [-1, 1]."""
+    latents = vae.encode(torch.cat([content, style])).latent * vae.config.scaling_factor
+    return Batch(content, style, judge(content), judge(style), inverted(unet, schedule, latents))
+
+
 def step_losses(
     unet: UNet2DConditionModel,
     vae: AutoencoderDC,
     judge: Judge,
     schedule: Schedule,
-    content: Tensor,
-    style: Tensor,
+    batch: Batch,
     strengths: Tensor,
     learn_at: set[int],
 ) -> dict[str, Tensor]:
     """The losses of one batch by name, weighted; their sum is what to minimise.
 
     Args:
-        content, style: pictures (examples, 3, size, size) in [-1, 1]; an example whose two are equal is its own style.
+        batch: an example whose two pictures are equal is its own style.
         strengths: (examples, 1, 1, 1).
         learn_at: the stored steps that are judged.
     """
-    with torch.no_grad():
-        latents_c, latents_s = (vae.encode(torch.cat([content, style])).latent * vae.config.scaling_factor).chunk(2)
-        seen_c, seen_s = judge(content), judge(style)
-    own = (content == style).flatten(1).all(1).float()  # (examples,)
+    clean_latents = batch.known.latents[0]  # (2 * examples, channels, height, width)
+    wanted = adaattn_targets(batch.seen_c, batch.seen_s)
+    own = (batch.content == batch.style).flatten(1).all(1).float()  # (examples,)
     share = strengths.flatten().clamp(max=1) * (1 - own)
-    how = Fusing(strengths.expand(-1, 1, *latents_c.shape[2:]), temperature=TEMPERATURE)
-    losses = dict.fromkeys(("style", "content", "identity", "references"), torch.zeros((), device=content.device))
-    for step, references in live_render(unet, schedule, latents_c, latents_s, how, learn_at):
+    how = Fusing(strengths.expand(-1, 1, *clean_latents.shape[2:]), temperature=TEMPERATURE)
+    losses = dict.fromkeys(("style", "content", "identity", "references"), clean_latents.new_zeros(()))
+    for step, references in live_render(unet, schedule, batch.known, how, learn_at):
         if step.index not in learn_at:
             continue
         decoded = vae.decode(step.denoised / vae.config.scaling_factor).sample
         seen = judge(decoded)
-        away = (decoded - content).abs().mean((1, 2, 3))  # (examples,)
-        stay = (references - torch.cat([latents_c, latents_s])).square().mean()
+        away = (decoded - batch.content).abs().mean((1, 2, 3))  # (examples,)
         for name, loss in {
-            "style": STYLE * (share * style_loss(seen, seen_s, seen_c)).mean(),
-            "content": CONTENT * ((1 - own) * content_loss(seen, seen_c)).mean(),
+            "style": STYLE * (share * style_loss(seen, batch.seen_s, wanted)).mean(),
+            "content": CONTENT * ((1 - own) * content_loss(seen, batch.seen_c)).mean(),
             "identity": IDENTITY * (own * away).mean(),
-            "references": REFERENCES * stay,
+            "references": REFERENCES * (references - clean_latents).square().mean(),
         }.items():
             losses[name] = losses[name] + loss / len(learn_at)
         if step.index == min(learn_at):
@@ -115,11 +147,14 @@ def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
         style = pictures.draw(rng, STYLES, EXAMPLES_A_STEP, CROP).to(device)
         own = torch.from_numpy(rng.random(EXAMPLES_A_STEP) < OWN_STYLE).to(device)
         style[own] = content[own]
-        strengths = draw_strengths(rng, EXAMPLES_A_STEP).to(device)
-        learn_at = set(rng.choice(np.arange(1, STEPS), JUDGED, replace=False).tolist())
-        losses = step_losses(unet, vae, judge, schedule, content, style, strengths, learn_at)
-        run.update(torch.stack(list(losses.values())).sum())
-        run.report(losses)
+        batch = batch_of(unet, vae, judge, schedule, content, style)
+        for _ in range(PAIRINGS):
+            strengths = draw_strengths(rng, EXAMPLES_A_STEP).to(device)
+            learn_at = set(rng.choice(np.arange(1, STEPS), JUDGED, replace=False).tolist())
+            losses = step_losses(unet, vae, judge, schedule, batch, strengths, learn_at)
+            run.update(torch.stack(list(losses.values())).sum())
+            run.report(losses)
+            batch = batch.with_styles_moved()
         if run.save_is_due:
             run.save()
             run.average.save_pretrained(data / "unet")
@@ -156,7 +191,8 @@ def sheet(
     columns, figures = [np.concatenate([np.full_like(trips[:1], 255), trips])], []
     how = Fusing(torch.ones(len(trips), 1, *latents_c.shape[2:], device=device), temperature=TEMPERATURE)
     for style, latents in zip(styles, latents_s, strict=True):
-        for step, _ in live_render(unet, schedule, latents_c, latents.expand_as(latents_c), how):
+        known = inverted(unet, schedule, torch.cat([latents_c, latents.expand_as(latents_c)]))
+        for step, _ in live_render(unet, schedule, known, how):
             finished = step.latents
         results = decoded(finished)
         columns.append(np.concatenate([style[None], results]))

@@ -13,10 +13,10 @@ from PIL import Image
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.hooks import Fusing
 from magicstyle_core.pixels import to_tensor
-from training.fusion import live_render
+from training.fusion import inverted, live_render
 from training.judge import Judge
 from training.run import Run
-from training.train import draw_strengths, schedule_of, step_losses
+from training.train import batch_of, draw_strengths, schedule_of, step_losses
 
 Models = tuple[UNet2DConditionModel, AutoencoderDC, Judge, DDIMScheduler]
 
@@ -39,7 +39,8 @@ def test_the_loss_of_one_batch_falls(
     schedule, optimiser, totals = schedule_of(scheduler, "cpu"), torch.optim.AdamW(unet.parameters(), 3e-3), []
     for _ in range(12):
         torch.manual_seed(0)  # the judge draws directions
-        losses = step_losses(unet, vae, judge, schedule, *pair, torch.ones(2, 1, 1, 1), {2, 4})
+        batch = batch_of(unet, vae, judge, schedule, *pair)
+        losses = step_losses(unet, vae, judge, schedule, batch, torch.ones(2, 1, 1, 1), {2, 4})
         total = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad()
         total.backward()
@@ -50,10 +51,28 @@ def test_the_loss_of_one_batch_falls(
     assert totals[-1] < 0.8 * totals[0]
 
 
+def test_the_same_inversions_serve_other_pairs(
+    unet: UNet2DConditionModel,
+    vae: AutoencoderDC,
+    judge: Judge,
+    scheduler: DDIMScheduler,
+    pair: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    content, style = pair
+    schedule = schedule_of(scheduler, "cpu")
+    moved = batch_of(unet, vae, judge, schedule, content, style).with_styles_moved()
+    wanted = batch_of(unet, vae, judge, schedule, content, style.roll(1, 0))
+    assert torch.equal(moved.style, wanted.style)
+    assert torch.allclose(moved.known.latents, wanted.known.latents, atol=1e-5)
+    assert torch.allclose(moved.seen_s["relu3_3"], wanted.seen_s["relu3_3"], atol=1e-5)
+
+
 def test_gradients_flow_through_the_judged_steps_alone(unet: UNet2DConditionModel, scheduler: DDIMScheduler) -> None:
     content, style = torch.randn(2, 1, 4, 8, 8)
     how = Fusing(torch.ones(1, 1, 8, 8))
-    steps = list(live_render(unet, schedule_of(scheduler, "cpu"), content, style, how, learn_at={1, 3}))
+    schedule = schedule_of(scheduler, "cpu")
+    known = inverted(unet, schedule, torch.cat([content, style]))
+    steps = list(live_render(unet, schedule, known, how, learn_at={1, 3}))
     assert [step.index for step, _ in steps if step.denoised.requires_grad] == [3, 1]
     assert not any(step.latents.requires_grad for step, _ in steps)
 
@@ -69,7 +88,8 @@ def test_training_renders_as_the_engine_does() -> None:
     latents_c, latents_s = (model.encode(to_tensor(picture)) for picture in pixels)
     how = Fusing(latents_c.new_full((1, 1, *latents_c.shape[2:]), 0.8), temperature=settings.temperature)
     with torch.no_grad():
-        *_, (last, _) = live_render(model.unet, model.schedule(4), latents_c, latents_s, how)
+        known = inverted(model.unet, model.schedule(4), torch.cat([latents_c, latents_s]))
+        *_, (last, _) = live_render(model.unet, model.schedule(4), known, how)
     difference = (model.decode(last.latents) - to_tensor(wanted)).clamp(-1, 1)
     assert 10 * torch.log10(4 / difference.square().mean()) > 48  # 8-bit pixels and 16-bit features in between
 
