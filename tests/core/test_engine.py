@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -144,22 +145,46 @@ def test_what_each_action_costs_in_unet_calls(
     assert calls(lambda: engine.stylize(content, style, FusionSettings(), draft=True)) == DRAFT_STEPS
 
 
-def test_a_moved_slider_opens_no_file(
-    engine: StyleEngine, astronaut: Image.Image, painted: Image.Image, tmp_path: Path, openings: list[str]
+def test_a_moved_slider_opens_no_file_and_hashes_no_picture(
+    engine: StyleEngine,
+    astronaut: Image.Image,
+    painted: Image.Image,
+    tmp_path: Path,
+    openings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    hashed, sha256 = [0], hashlib.sha256
+
+    class Counting:
+        def __init__(self, data: bytes = b"") -> None:
+            self.hash = sha256()
+            self.update(data)
+
+        def update(self, data: bytes) -> None:
+            hashed[0] += len(data)
+            self.hash.update(data)
+
+        def hexdigest(self) -> str:
+            return self.hash.hexdigest()
+
+    monkeypatch.setattr(hashlib, "sha256", Counting)
     paths, settings = (tmp_path / "photograph.jpg", tmp_path / "style.png"), InversionSettings(steps=2, size=64)
     for image, path in zip((astronaut, painted), paths, strict=True):
         image.save(path)
     openings.clear()
     content, style = (engine.invert(path, settings, session="openings") for path in paths)
     assert [openings.count(str(path)) for path in paths] == [1, 1]
+    pixels = content.picture.pixels.nbytes
+    assert hashed[0] >= 2 * pixels
     mask = Image.new("L", astronaut.size, 255)
     engine.stylize(content, style, mask=mask)  # PyTorch may look at the machine's own files once
     openings.clear()
+    hashed[0] = 0
     for strength in (0.2, 0.5, 0.8):
         engine.stylize(content, style, FusionSettings(strength=strength), mask=mask)
         engine.recipe(content, style, FusionSettings(strength=strength), mask=mask)
     assert openings == []
+    assert hashed[0] < pixels  # over all three: the settings and the map of strength over latents, no picture
 
 
 def test_a_draft_shows_what_the_full_render_will_be(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
