@@ -11,7 +11,7 @@ from magicstyle_core.settings import KEPT, LARGEST_SEED, NONE, PRESETS, TABLE, G
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "settings.md"
-PHOTO, STYLE = "assets/examples/portrait_1.webp", "assets/examples/style_waves.webp"
+PHOTO, STYLE = "assets/examples/portrait_astronaut.webp", "assets/examples/style_waves.webp"
 PICTURES = {  # setting: the values shown
     "strength": "0, 0.5, 1, 1.5",
     "structure": "0, 0.5, 1",

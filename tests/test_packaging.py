@@ -59,7 +59,7 @@ def run(installed: Path, folder: Path, *arguments: str) -> str:
 
 def test_the_wheel_draws_in_another_folder(installed: Path, tmp_path: Path) -> None:
     examples = installed / "magicstyle_core/assets/examples"
-    pictures = [str(examples / f"{name}.webp") for name in ("portrait_1", "style_waves")]
+    pictures = [str(examples / f"{name}.webp") for name in ("portrait_astronaut", "style_waves")]
     command = ("-m", "magicstyle_core")
     run(installed, tmp_path, *command, "stylize", *pictures, "-o", "out.png", "--steps", "2", "--size", "64")
     assert (tmp_path / "out.png").stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""The bundled examples: eight portraits and sixteen style pictures, drawn by this package.
+"""The bundled examples: photographs for trying it out, and sixteen style pictures drawn by this package.
 
 Run `python -m training.examples OUT_DIR` to write them all.
 """
@@ -6,6 +6,7 @@ Run `python -m training.examples OUT_DIR` to write them all.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,22 +20,18 @@ from training.landscapes import city, mountains, night, sunrise, waves
 from training.natural import Array, Rng, to_uint8
 from training.ornaments import flowers, garden, geometry
 from training.patterns import drips, embroidery, ferns, forest, fruit, harbour, marbling, shell
-from training.portraits import portrait
 from training.styles import Style, sample_style
 
-PORTRAIT_SIZE = 768
 STYLE_SIZE = 640
 
-# Seeds of `portrait`, chosen by eye for variety.
-PORTRAITS: dict[str, int] = {
-    "portrait_1": 203,
-    "portrait_2": 251,
-    "portrait_3": 225,
-    "portrait_4": 242,
-    "portrait_5": 244,
-    "portrait_6": 218,
-    "portrait_7": 215,
-    "portrait_8": 250,
+# Portraits out of installed packages, none of which is trained on: the package, the file in it, and the square of it
+# that is shown (left, upper, right, lower; None = all).
+PORTRAITS: dict[str, tuple[str, str, tuple[int, int, int, int] | None]] = {
+    "portrait_astronaut": ("skimage", "data/astronaut.png", (40, 0, 424, 384)),
+    "portrait_camera": ("skimage", "data/camera.png", (80, 30, 400, 350)),
+    "portrait_chelsea": ("skimage", "data/chelsea.png", (75, 0, 375, 300)),
+    "portrait_cheetah": ("gradio", "media_assets/images/cheetah1.jpg", None),
+    "portrait_lion": ("gradio", "media_assets/images/lion.jpg", None),
 }
 
 
@@ -78,16 +75,24 @@ def draw_style(name: str, size: int = STYLE_SIZE) -> Array:
     return style(to_uint8(motif(np.random.default_rng(7), size)), seed=7)
 
 
+def cut_portrait(name: str) -> Image.Image:
+    """One of the PORTRAITS, in mode "RGB"."""
+    package, file, square = PORTRAITS[name]
+    (folder,) = importlib.util.find_spec(package).submodule_search_locations  # type: ignore[union-attr, misc]
+    with Image.open(Path(folder) / file) as image:
+        return image.convert("RGB").crop(square)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the bundled portraits and styles.")
+    parser = argparse.ArgumentParser(description="Write the bundled portraits and styles.")
     parser.add_argument("out_dir", type=Path, help="folder for the WebP files")
     out_dir = parser.parse_args().out_dir
     out_dir.mkdir(parents=True, exist_ok=True)
-    pictures = {name: portrait(seed, PORTRAIT_SIZE) for name, seed in PORTRAITS.items()}
-    pictures.update({name: draw_style(name) for name in STYLES})
+    pictures = {name: cut_portrait(name) for name in PORTRAITS}
+    pictures.update({name: Image.fromarray(draw_style(name)) for name in STYLES})
     for name, picture in pictures.items():
         path = out_dir / f"{name}.webp"
-        Image.fromarray(picture).save(path, quality=90, method=6)
+        picture.save(path, quality=90, method=6)
         print(path)
 
 
