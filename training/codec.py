@@ -28,7 +28,7 @@ def train_codec(data: Path, vae_folder: Path, *, minutes: float, device: str) ->
     pictures, judge = Pictures(data), Judge(weights_file(data), device)
     vae = AutoencoderDC.from_pretrained(vae_folder).to(device, memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
-    run = Run(vae, list(vae.decoder.parameters()), RATE, data / "codec.pt", minutes)
+    run = Run({"vae": vae}, {"vae.decoder": RATE}, data / "codec.pt", minutes)
     rng = run.generator()
     while run.fraction < 1:
         pixels = pictures.draw(rng, SHARES, COUNT, SIZE).to(device)  # (count, 3, size, size)
@@ -44,9 +44,7 @@ def train_codec(data: Path, vae_folder: Path, *, minutes: float, device: str) ->
         run.report({"pixels": near, "features": alike, "style": style})
         if run.save_is_due:
             run.save()
-            run.average.save_pretrained(data / "vae")
     run.save()
-    run.average.save_pretrained(data / "vae")
 
 
 def main() -> None:

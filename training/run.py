@@ -14,23 +14,26 @@ from torch import Tensor, nn
 
 SAVE_EVERY = 180.0  # seconds between checkpoints
 REPORT_EVERY = 20  # steps
-WARM_UP = 50  # steps
+WARM_UP = 20  # steps
 KEEP = 0.995  # of the moving average, a step
 
 
 class Run:
     """What the stages share: optimiser, moving average of the weights, clock, checkpoint and log."""
 
-    def __init__(
-        self, model: ModelMixin, parameters: list[nn.Parameter], rate: float, path: Path, minutes: float
-    ) -> None:
-        self.model, self.parameters, self.rate, self.path, self.minutes = model, parameters, rate, path, minutes
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(parameters, weight_decay=1e-4, betas=(0.9, 0.99))
+    def __init__(self, models: dict[str, ModelMixin], rates: dict[str, float], path: Path, minutes: float) -> None:
+        """Trains the parts of models that are named by paths such as "vae.decoder", each at its own rate."""
+        self.model, self.path, self.minutes = nn.ModuleDict(models), path, minutes
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        groups = [list(self.model.get_submodule(name).parameters()) for name in rates]
+        self.rates, self.parameters = list(rates.values()), [parameter for group in groups for parameter in group]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": group} for group in groups], weight_decay=1e-4, betas=(0.9, 0.99)
+        )
         self.step, self.seconds = 0, 0.0
         self.sums: dict[str, float] = {}  # of the losses since the last report
         if path.exists():
-            state = torch.load(path, weights_only=True, map_location=parameters[0].device)
+            state = torch.load(path, weights_only=True, map_location=self.parameters[0].device)
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
@@ -53,8 +56,8 @@ class Run:
     def update(self, loss: Tensor) -> None:
         """One optimiser step. The rate warms up, stays, and falls over the last half of the time."""
         decay = max(0.02, min(1.0, 2 * (1 - self.fraction)))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * min(1.0, (self.step + 1) / WARM_UP) * decay
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * min(1.0, (self.step + 1) / WARM_UP) * decay
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -79,7 +82,7 @@ class Run:
         return self.seconds - self._saved >= SAVE_EVERY
 
     def save(self) -> None:
-        """Writes the checkpoint; a stop in the middle leaves the one before."""
+        """Writes the checkpoint, and the averages as folders beside it; a stop in the middle leaves the one before."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -90,4 +93,7 @@ class Run:
         temporary = self.path.with_suffix(".partial")
         torch.save(state, temporary)
         temporary.replace(self.path)
+        for name, model in self.average.named_children():
+            assert isinstance(model, ModelMixin)
+            model.save_pretrained(self.path.parent / name)
         self._saved = self.seconds

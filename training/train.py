@@ -30,7 +30,7 @@ from magicstyle_core.method import Schedule, Trajectory, ddim_timesteps
 from training import metrics
 from training.data import CONTENTS, EXAMPLES, SIZE, STYLES, Pictures
 from training.fusion import inverted, live_render
-from training.judge import Features, Judge, adaattn_targets, content_loss, style_loss, weights_file
+from training.judge import Features, Judge, adaattn_targets, content_loss, feature_loss, style_loss, weights_file
 from training.run import Run
 
 STEPS, T_MAX = 5, 1000  # the grid that the model is used with: few steps, from nearly pure noise
@@ -38,7 +38,8 @@ TEMPERATURE = 1.2  # the default of the settings
 EXAMPLES_A_STEP, CROP = 4, 128
 PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they change little in a step
 RATE = 4e-4  # 8e-4 diverged after 140 steps of two examples
-STYLE, CONTENT, REFERENCES, IDENTITY = 2.0, 1.0, 2.0, 4.0  # weights of the losses
+DECODER_RATE, DECODER_FROM = 1e-4, 0.6  # the decoder learns with it in the last part of the time
+STYLE, CONTENT, REFERENCES, IDENTITY, ROUND_TRIP = 2.0, 1.0, 2.0, 4.0, 6.0  # weights of the losses
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render
@@ -129,6 +130,11 @@ def step_losses(
             losses[name] = losses[name] + loss / len(learn_at)
         if step.index == min(learn_at):
             break  # the rest of the way down would teach nothing
+    if any(parameter.requires_grad for parameter in vae.decoder.parameters()):
+        pictures = torch.cat([batch.content, batch.style])
+        decoded = vae.decode(clean_latents / vae.config.scaling_factor).sample
+        strokes = feature_loss(judge(decoded[len(batch.content) :]), batch.seen_s).mean()
+        losses["round trip"] = ROUND_TRIP * (decoded - pictures).abs().mean() + strokes
     return losses
 
 
@@ -136,10 +142,10 @@ def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
     """Trains from the model in folder `start`; checkpoints, log and sheets go to `data`."""
     pictures, judge = Pictures(data), Judge(weights_file(data), device)
     vae = AutoencoderDC.from_pretrained(data / "vae" if (data / "vae").exists() else start / "vae")
-    vae = vae.to(device, memory_format=torch.channels_last).requires_grad_(False)
+    vae = vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device)
-    run = Run(unet, list(unet.parameters()), RATE, data / "unet.pt", minutes)
+    run = Run({"unet": unet, "vae": vae}, {"unet": RATE, "vae.decoder": DECODER_RATE}, data / "train.pt", minutes)
     rng = run.generator()
     sheets = int(run.seconds / 60 / SHEET_EVERY) + 1
     while run.fraction < 1:
@@ -148,6 +154,7 @@ def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
         own = torch.from_numpy(rng.random(EXAMPLES_A_STEP) < OWN_STYLE).to(device)
         style[own] = content[own]
         batch = batch_of(unet, vae, judge, schedule, content, style)
+        vae.decoder.requires_grad_(run.fraction >= DECODER_FROM)
         for _ in range(PAIRINGS):
             strengths = draw_strengths(rng, EXAMPLES_A_STEP).to(device)
             learn_at = set(rng.choice(np.arange(1, STEPS), JUDGED, replace=False).tolist())
@@ -157,12 +164,11 @@ def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
             batch = batch.with_styles_moved()
         if run.save_is_due:
             run.save()
-            run.average.save_pretrained(data / "unet")
         if run.seconds / 60 >= sheets * SHEET_EVERY:
-            sheet(data, run.average, vae, schedule, f"{round(run.seconds / 60):04} minutes", device)
+            name = f"{round(run.seconds / 60):04} minutes"
+            sheet(data, run.average["unet"], run.average["vae"], schedule, name, device)
             sheets += 1
     run.save()
-    run.average.save_pretrained(data / "unet")
 
 
 @torch.no_grad()

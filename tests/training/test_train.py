@@ -97,6 +97,33 @@ def test_training_renders_as_the_engine_does() -> None:
     assert 10 * torch.log10(4 / difference.square().mean()) > 60  # the engine stores features in 16 bits
 
 
+def test_the_decoder_learns_only_when_it_may_and_the_round_trip_with_it(
+    unet: UNet2DConditionModel,
+    vae: AutoencoderDC,
+    judge: Judge,
+    scheduler: DDIMScheduler,
+    pair: tuple[torch.Tensor, torch.Tensor],
+    tmp_path: Path,
+) -> None:
+    schedule = schedule_of(scheduler, "cpu")
+    run = Run({"unet": unet, "vae": vae}, {"unet": 1e-3, "vae.decoder": 1e-2}, tmp_path / "run.pt", 10)
+    weights = {name: value.clone() for name, value in vae.state_dict().items()}
+    trips = []
+    for learns in (False, True, True, True, True, True):
+        vae.decoder.requires_grad_(learns)
+        batch = batch_of(unet, vae, judge, schedule, *pair)
+        losses = step_losses(unet, vae, judge, schedule, batch, torch.ones(2, 1, 1, 1), {3})
+        assert ("round trip" in losses) == learns
+        run.update(torch.stack(list(losses.values())).sum())
+        if learns:
+            trips.append(losses["round trip"].item())
+        else:
+            assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
+    moved = {name.split(".")[0] for name, value in vae.state_dict().items() if not torch.equal(value, weights[name])}
+    assert moved == {"decoder"}
+    assert trips[-1] < trips[0]
+
+
 def test_strengths_are_mostly_one() -> None:
     strengths = draw_strengths(np.random.default_rng(0), 1000)
     assert strengths.shape == (1000, 1, 1, 1)
@@ -109,11 +136,11 @@ def test_a_run_goes_on_where_it_stopped(unet: UNet2DConditionModel, tmp_path: Pa
     def step(run: Run) -> None:
         run.update(sum(parameter.square().sum() for parameter in run.parameters))  # type: ignore[arg-type]
 
-    first = Run(unet, list(unet.parameters()), 1e-3, tmp_path / "run.pt", 10)
+    first = Run({"unet": unet}, {"unet": 1e-3}, tmp_path / "run.pt", 10)
     step(first)
     first.save()
     step(first)
-    again = Run(unet, list(unet.parameters()), 1e-3, tmp_path / "run.pt", 10)
+    again = Run({"unet": unet}, {"unet": 1e-3}, tmp_path / "run.pt", 10)
     assert (again.step, again.seconds > 0) == (1, True)
     step(again)
     for mine, theirs in zip(again.average.parameters(), first.average.parameters(), strict=True):
