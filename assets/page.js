@@ -26,19 +26,43 @@ element.addEventListener('click', event => {
     if (document.fullscreenElement) document.exitFullscreen(); else find('.ms-figure').requestFullscreen();
   }
 });
+document.addEventListener('click', event => {
+  if (!event.target.closest('.ms-outputs')) return;
+  document.querySelector('#drawers button[role=tab]').click();
+  document.querySelector('#drawers').scrollIntoView({block: 'nearest'});
+});
 
 // The wipe: the share of the photograph from the left. It stays where it is when another picture comes.
 let wipe = 0;
 function applyWipe() {
   const figure = find('.ms-figure');
   if (figure) figure.style.setProperty('--wipe', `${wipe}%`);
-  const input = find('.ms-wipe');
+  const input = find('.ms-wipe'), button = find('.ms-auto');
   if (input) input.value = wipe;
+  if (button) button.setAttribute('aria-pressed', String(sweep !== null));
 }
 element.addEventListener('input', event => {
   if (!event.target.matches('.ms-wipe')) return;
+  sweep = null;
   wipe = Number(event.target.value);
   applyWipe();
+});
+
+// The wipe by itself, there and back, until somebody takes it over; never for who asked their system for less motion.
+const SWEEP = 4000;  // milliseconds there and back: slow enough to compare what passes under the line
+let sweep = null;  // when it began
+function move(now) {
+  if (sweep === null) return;
+  wipe = 50 - 50 * Math.cos(2 * Math.PI * (now - sweep) / SWEEP);
+  applyWipe();
+  requestAnimationFrame(move);
+}
+element.addEventListener('click', event => {
+  if (!event.target.closest('.ms-auto')) return;
+  const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  sweep = sweep === null && !isStill ? performance.now() : null;
+  applyWipe();
+  requestAnimationFrame(move);
 });
 watch('value', applyWipe);
 
@@ -98,6 +122,36 @@ document.addEventListener('keydown', event => {
   else if (event.key.toLowerCase() === 'z' && !event.repeat) showOriginal(true);
 });
 document.addEventListener('keyup', event => { if (event.key.toLowerCase() === 'z') showOriginal(false); });
+
+// Pasting a picture anywhere. It goes into the box that was touched last; after something else was touched, into the
+// first empty one of photograph and style. A picture that stands there is replaced in its own box alone.
+const BOXES = ['content', 'style-1', 'style-2', 'style-3'];
+let touched = null;
+for (const name of ['pointerdown', 'focusin']) {
+  document.addEventListener(name, event => {
+    touched = BOXES.find(id => event.target.closest(`#${id}`)) || null;
+    document.querySelectorAll('.ms-full-boxes').forEach(said => said.remove());
+  }, true);
+}
+document.addEventListener('paste', event => {
+  const picture = [...event.clipboardData.files].find(file => file.type.startsWith('image/'));
+  if (!picture || isTyping(event.target)) return;
+  event.preventDefault();
+  const free = ['content', 'style-1'].find(id => !document.querySelector(`#${id} img`));
+  const input = document.querySelector(`#${touched || free} input[type=file]`);
+  if (input) {
+    const files = new DataTransfer();
+    files.items.add(picture);
+    input.files = files.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+  } else if (!document.querySelector('.ms-full-boxes')) {
+    const said = document.createElement('p');
+    said.className = 'ms-alert ms-full-boxes';
+    said.setAttribute('role', 'alert');
+    said.textContent = find('.ms-figure').dataset.full;
+    document.querySelector('.ms-pair').after(said);
+  }
+});
 
 // Copying settings; a link is made whole with this page's address.
 document.addEventListener('click', async event => {

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from magicstyle_core import batch
 from magicstyle_core.batch import say
+from magicstyle_core.enlarge import TIMES
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.grid import Grid, parse_values
 from magicstyle_core.options import add_model_options, add_settings, load_engine
@@ -75,6 +76,10 @@ def build_parser() -> Parser:
     )
     add_settings(serve_, [TABLE["steps"], TABLE["size"]])
     stylize_ = add("stylize", stylize, [model, order], "draw photographs in the style of other pictures")
+    stylize_.add_argument(
+        "--upsample", type=int, choices=TIMES, metavar="N",
+        help="1, 2 or 4 times as large, by what the result changed in the larger photograph",
+    )  # fmt: skip
     stylize_.add_argument("--json", action="store_true", help="print what was done, a JSON object a line")
     grid_ = add("grid", draw_grid, [model, order], "draw one photograph with several values of one or two settings")
     for axis, direction in (("x", "across"), ("y", "down")):

@@ -17,9 +17,19 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from magicstyle_core import __version__
+from magicstyle_core.enlarge import enlarge, open_larger
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import Grid, sheet
-from magicstyle_core.metadata import Recipe, StyleUse, circumstances, encode_mask, read_settings, write_png
+from magicstyle_core.images import with_alpha
+from magicstyle_core.metadata import (
+    FORMATS,
+    Recipe,
+    StyleUse,
+    circumstances,
+    encode_mask,
+    read_settings,
+    write_picture,
+)
 from magicstyle_core.regions import face_mask, fit_mask, open_mask
 from magicstyle_core.settings import RENAMED_PRESETS, TABLE, FusionSettings, InversionSettings, apply_preset
 
@@ -28,8 +38,6 @@ if TYPE_CHECKING:
     from magicstyle_core.engine import StyleEngine
     from magicstyle_core.images import Picture
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-QUALITY = 95  # of lossy files: Pillow's documentation advises against more
 REGIONS = ("face", "background")
 EMPTY = Recipe(version=__version__, model="", settings=FusionSettings(), inversion=InversionSettings())
 
@@ -46,6 +54,7 @@ class Order:
     region: str | None
     mask: Image.Image | None
     saved: Recipe  # the file of settings, if there is one
+    upsample: int  # times
 
     def mask_for(self, picture: Picture) -> Image.Image | None:
         """Mode "L", as large as the picture. Raises ImageError: no face for a region, or a mask of another shape."""
@@ -96,6 +105,7 @@ def take(arguments: argparse.Namespace) -> Order:
         region=region if region in REGIONS else None,
         mask=open_mask(arguments.mask) if arguments.mask else None if arguments.region else saved.mask_image,
         saved=saved,
+        upsample=vars(arguments).get("upsample") or saved.upsample,
     )
 
 
@@ -196,6 +206,7 @@ class Batch:
             bar.update()
         rendered = time.perf_counter()
         assert image is not None
+        image = self._enlarged(image, picture, path)
         recipe = Recipe(
             version=__version__,
             model=self.engine.model.name,
@@ -205,6 +216,7 @@ class Batch:
             styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in styles),
             region=self.order.region or ("mask" if mask else "everywhere"),
             mask=encode_mask(mask) if mask else "",
+            upsample=self.order.upsample,
             **circumstances(self.engine, content, *(style for style, _ in styles)),
         )
         _save(image, output, recipe)
@@ -216,6 +228,14 @@ class Batch:
             "bytes": self.engine.stats()["bytes"],
             **recipe.model_dump(mode="json"),
         }
+
+    def _enlarged(self, image: Image.Image, picture: Picture, path: Path) -> Image.Image:
+        """The result as large as it is asked for, transparent where the photograph is."""
+        times, size = self.order.upsample, self.inversion.size
+        assert size is not None  # the model's own, at least
+        if times == 1:
+            return with_alpha(image, picture)
+        return enlarge(image, picture, open_larger(path, times, size, self.engine.model.multiple))
 
     def draw_grid(self, grid: Grid) -> int:
         """Makes every cell's picture of the first photograph, and the contact sheet; a failing cell says why.
@@ -283,12 +303,8 @@ class Batch:
 
 
 def _save(image: Image.Image, output: Path, recipe: Recipe | None) -> None:
-    kind = FORMATS[output.suffix.lower()]
     try:
-        if kind == "PNG":
-            write_png(image, output, recipe)
-        else:
-            image.save(output, kind, quality=QUALITY)
+        write_picture(image, output, recipe)
     except OSError as error:
         raise SettingsError(f"{str(output)!r} cannot be written ({error.strerror or error}).") from error
 

@@ -201,7 +201,7 @@ class StyleEngine:
             styles: one inversion, or several with positive weights.
             mask: white = settings.strength, black = settings.outside; resized to the content.
             draft: render over at most DRAFT_STEPS of the stored steps.
-            preview_every: a preview at every so many steps; 0 = the final picture alone.
+            preview_every: a preview at every so many steps, all of them new; 0 = the final picture alone.
 
         Raises:
             SettingsError: inversions of different steps, a layer that does not exist, more steps than stored.
@@ -210,7 +210,7 @@ class StyleEngine:
         settings, total, device = wish.settings, len(wish.steps), self.model.device
         features = self.reader(wish)
         known = [self.store.remembered(content.session, digest) for digest in wish.history]
-        done = next((n for n in range(total, 0, -1) if known[n] is not None), 0)
+        done = 0 if preview_every else next((n for n in range(total, 0, -1) if known[n] is not None), 0)
         begin = known[done].to(device) if done else None  # type: ignore[union-attr]
         if begin is not None:
             yield Frame(done, total, 0, self._picture(wish, begin) if done == total else None, final=done == total)

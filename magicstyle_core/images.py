@@ -68,6 +68,15 @@ class Picture:
         return Image.fromarray(self.pixels)
 
 
+def with_alpha(image: Image.Image, picture: Picture) -> Image.Image:
+    """A result of this picture, as large, transparent where the picture is: mode "RGBA", or as it was."""
+    if picture.alpha is None:
+        return image
+    whole = image.convert("RGB")
+    whole.putalpha(Image.fromarray(picture.alpha))
+    return whole
+
+
 def open_picture(source: str | Path | BinaryIO | Image.Image, long_side: int, multiple: int) -> Picture:
     """Any picture as the model takes it.
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHUNK = "magicstyle"  # keyword of the PNG text chunk that holds the JSON
 MAGIC = b"\x89PNG"
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+QUALITY = 95  # of lossy files: Pillow's documentation advises against more
 LARGEST_SIDE = int(TABLE["size"].high or 0)  # of a mask, which is as large as its picture
 
 
@@ -52,6 +54,7 @@ class Recipe(_Frozen):
     styles: tuple[StyleUse, ...] = ()
     region: str = ""  # where the style went, in the words of the page
     mask: str = ""  # the region as a PNG in base64
+    upsample: int = Field(default=1, ge=1, le=4)  # how many times as large as it was rendered
     model_digest: str = ""  # `Model.fingerprint`
     options: dict[str, str] = {}  # what else the model was loaded with: LoRA, prompt, revision, variant
     # At other values of these the picture may differ by one grey level.
@@ -100,6 +103,15 @@ def write_png(image: Image.Image, target: str | Path | BinaryIO, recipe: Recipe 
         text.add_text(CHUNK, recipe.model_dump_json())
         text.add_text("Software", f"MagicStyle {recipe.version}")
     pixels.save(target, "PNG", pnginfo=text)
+
+
+def write_picture(image: Image.Image, path: Path, recipe: Recipe | None) -> None:
+    """Writes a picture in the format that its name ends with, one of FORMATS; the recipe into a PNG alone."""
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "PNG":
+        write_png(image, path, recipe)
+    else:
+        (image.convert("RGB") if kind == "JPEG" else image).save(path, kind, quality=QUALITY)
 
 
 def read_png(source: str | Path | bytes | BinaryIO) -> Recipe:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from magicstyle_core.images import Picture, open_picture
 from magicstyle_core.serving.jobs import Step
-from magicstyle_core.serving.places import Answer, Facts, Inverted, LayerFacts, Rendered, Task
+from magicstyle_core.serving.places import Answer, Facts, Foreseen, Inverted, LayerFacts, Rendered, Task
 from magicstyle_core.settings import DRAFT_STEPS, InversionSettings
 
 NAMES = ("down.0", "up.0")
@@ -91,7 +91,10 @@ class FlatPlace:
             yield Rendered(image, True, DRAFT_STEPS, time.monotonic() - started, {})
         if task.rendering.full:
             started = time.monotonic()
-            yield from self._steps("full", full)
+            for step in self._steps("full", full):
+                yield step
+                if task.rendering.previews:
+                    yield Foreseen(image)
             yield Rendered(image, False, full, time.monotonic() - started, {})
 
     def _steps(self, phase: Any, total: int) -> Generator[Step, None, None]:

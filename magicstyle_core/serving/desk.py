@@ -13,7 +13,7 @@ from PIL import Image
 
 import magicstyle_core
 from magicstyle_core.errors import MagicStyleError, SettingsError
-from magicstyle_core.images import Picture
+from magicstyle_core.images import Picture, with_alpha
 from magicstyle_core.metadata import Recipe, StyleUse, encode_mask, write_png
 from magicstyle_core.serving.jobs import Event, Job, Record, Step, Wish
 from magicstyle_core.serving.places import Answer, Inverted, Place, Rendered, Rendering, Source, Task
@@ -137,7 +137,7 @@ class Desk:
     ) -> Generator[None, None, bool]:
         """Works on one wish. Returns whether its draft was cut by a newer one."""
         job = wish.job
-        task = self._task(visitor, job, render=wish.render, draft=True)
+        task = self.task(visitor, job, render=wish.render, draft=True)
         if not any(source.inversion is None for source in task.sources) and not wish.render:
             return False
         missing = sum(source.inversion is None for source in task.sources)
@@ -150,7 +150,7 @@ class Desk:
                     case Inverted():
                         calls += answer.calls
                         missing -= 1
-                        self._keep(visitor, job, task, answer)
+                        self.keep(visitor, job, task, answer)
                     case Rendered():
                         record = self._record(visitor, job, task, calls, answer)
                         if record.is_draft:
@@ -194,7 +194,7 @@ class Desk:
 
     def make(self, visitor: Visitor, job: Job, *, render: bool = True) -> Generator[Event | None, None, Record | int]:
         """Makes one picture, without a draft, whatever else is asked for. Returns it; not rendered, the model calls."""
-        task = self._task(visitor, job, render=render, draft=False)
+        task = self.task(visitor, job, render=render, draft=False)
         calls = 0
         with closing(self.place.run(task)) as answers:
             for answer in answers:
@@ -204,7 +204,7 @@ class Desk:
                 match answer:
                     case Inverted():
                         calls += answer.calls
-                        self._keep(visitor, job, task, answer)
+                        self.keep(visitor, job, task, answer)
                     case Rendered():
                         record = self._record(visitor, job, task, calls, answer)
                         visitor.file(record)
@@ -226,7 +226,7 @@ class Desk:
             try:
                 if isinstance(job, SettingsError):
                     raise job
-                task = self._task(visitor, job, render=True, draft=draft)
+                task = self.task(visitor, job, render=True, draft=draft)
                 if draft and task.rendering is not None:
                     task = replace(task, rendering=replace(task.rendering, full=False))
                 with closing(self.place.run(task)) as answers:
@@ -239,7 +239,7 @@ class Desk:
                                 yield Step("grid", number, len(jobs), answer.seconds_left)
                             case Inverted():
                                 calls += answer.calls
-                                self._keep(visitor, job, task, answer)
+                                self.keep(visitor, job, task, answer)
                             case Rendered():
                                 calls += answer.calls
                                 made.append(answer.image)
@@ -291,7 +291,7 @@ class Desk:
                 del visitor.pictures[next(iter(visitor.pictures))]
         return kept[path, size]
 
-    def _task(self, visitor: Visitor, job: Job, *, render: bool, draft: bool) -> Task:
+    def task(self, visitor: Visitor, job: Job, *, render: bool, draft: bool) -> Task:
         """What is to be done. Where all pictures are stored with more steps than the job's, those are used."""
         size = job.inversion.size
         steps = job.inversion.steps or self.place.facts.steps
@@ -314,11 +314,11 @@ class Desk:
         weights = tuple(weight for _, weight in job.styles)
         return Task(tuple(sources), inversion, rendering=Rendering(weights, settings, job.mask, draft))
 
-    def _keep(self, visitor: Visitor, job: Job, task: Task, answer: Inverted) -> None:
+    def keep(self, visitor: Visitor, job: Job, task: Task, answer: Inverted) -> None:
         """Files an inversion, which may come from another process, unless the visitor is gone."""
         path, size = job.images[answer.number], job.inversion.size
         visitor.while_open(lambda: self.place.keep(answer.inversion))
-        assert task.inversion.steps is not None  # `_task` says how many
+        assert task.inversion.steps is not None  # `task` says how many
         visitor.depths.setdefault(f"{path} {size}", set()).add(task.inversion.steps)
 
     def _record(self, visitor: Visitor, job: Job, task: Task, calls: int, answer: Rendered) -> Record:
@@ -342,7 +342,7 @@ class Desk:
         )
         number = 0 if answer.is_draft else visitor.next_number()
         path = self._path(visitor, job, number)
-        write_png(answer.image, path, None if visitor.is_private else recipe)
+        write_png(with_alpha(answer.image, task.sources[0].picture), path, None if visitor.is_private else recipe)
         return Record(job, path, number, recipe, calls, answer.calls, answer.seconds)
 
     def _path(self, visitor: Visitor, job: Job, number: int) -> Path:

@@ -53,6 +53,7 @@ class Rendering:
     mask: Image.Image | None
     draft: bool  # a draft first
     full: bool = True  # the full picture
+    previews: bool = False  # also what each of its steps foresees; it then begins at the first
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,13 @@ class RoundTrip:
 
 
 @dataclass(frozen=True)
+class Foreseen:
+    """The clean picture that a step of the full render foresees."""
+
+    image: Image.Image
+
+
+@dataclass(frozen=True)
 class Rendered:
     """A finished draft or picture."""
 
@@ -100,7 +108,7 @@ class Rendered:
     circumstances: dict[str, Any]  # fields of a Recipe: what the process that made it knows
 
 
-Answer = Step | Inverted | RoundTrip | Rendered | MagicStyleError
+Answer = Step | Inverted | RoundTrip | Foreseen | Rendered | MagicStyleError
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,7 @@ class Facts:
     size: int  # long side in pixels, unless told otherwise
     preset: str  # to begin with
     layers: tuple[LayerFacts, ...]
+    multiple: int = 8  # sides of pictures are multiples of it
 
 
 class Place(Protocol):
@@ -166,7 +175,7 @@ class Here:
         layers = tuple(
             LayerFacts(name, first[name].label, first[name].level, first[name].group) for name in reversed(first)
         )
-        self.facts = Facts(model.name, model.steps, model.size, model.preset, layers)
+        self.facts = Facts(model.name, model.steps, model.size, model.preset, layers, model.multiple)
         self.known, self.keep = engine.known, engine.keep
         self.forget, self.stats = engine.forget, engine.stats
 
@@ -249,10 +258,15 @@ def _render(engine: StyleEngine, inversions: list[Inversion], rendering: Renderi
         if not (rendering.draft and steps > DRAFT_STEPS if is_draft else rendering.full):
             continue
         started = time.monotonic()
-        for frame in engine.render(content, weighted, rendering.settings, mask=rendering.mask, draft=is_draft):
-            if frame.image is None:
+        for frame in engine.render(
+            content, weighted, rendering.settings, mask=rendering.mask, draft=is_draft,
+            preview_every=int(rendering.previews and not is_draft),
+        ):  # fmt: skip
+            if not frame.final:
                 yield _step("draft" if is_draft else "full", frame, started)
-            else:
+                if frame.image is not None:
+                    yield Foreseen(frame.image)
+            elif frame.image is not None:
                 made = circumstances(engine, *inversions)
                 yield Rendered(frame.image, is_draft, frame.unet_calls, time.monotonic() - started, made)
 

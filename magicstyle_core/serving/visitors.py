@@ -82,6 +82,7 @@ class Visitor:
     run: Run[None] | None = None  # the work for the page
     idle_run: Run[None] | None = None
     grid_run: Run[int] | None = None
+    extra_run: Run[Any] | None = None  # what the shown picture is to become
     grid_jobs: list[Job | None] = field(default_factory=list)  # of the pictures of the grid on the page
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class Visitor:
         self._files = itertools.count(1)
         self._numbers = itertools.count(1)
         self._drafts: list[Path] = []
+        self._kept: dict[str, list[Path]] = {}
 
     def show(self, **changes: Any) -> None:
         """Another board: this one with some changes."""
@@ -119,6 +121,13 @@ class Visitor:
         self._drafts.append(record.path)
         if len(self._drafts) > MAX_DRAFTS:
             self._drafts.pop(0).unlink(missing_ok=True)
+
+    def keep_files(self, kind: str, paths: list[Path]) -> None:
+        """Keeps these instead of the last files of their kind, which are deleted."""
+        with self.lock:
+            old, self._kept[kind] = self._kept.get(kind, []), paths
+        for path in old:
+            path.unlink(missing_ok=True)
 
     def file(self, record: Record) -> None:
         """Puts a finished picture into the history; beyond MAX_HISTORY the oldest without a star is deleted."""
@@ -236,7 +245,9 @@ class Visitors:
         with visitor.lock:
             visitor.is_open = False
             visitor.show(wanted=None)
-            runs = [run for run in (visitor.run, visitor.idle_run, visitor.grid_run) if run is not None]
+            runs = [
+                run for run in (visitor.run, visitor.idle_run, visitor.grid_run, visitor.extra_run) if run is not None
+            ]
         for run in runs:
             run.cancel()
         self._forget(visitor.key)

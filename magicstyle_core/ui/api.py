@@ -13,6 +13,7 @@ import gradio as gr
 from gradio import FileData
 from PIL import Image, ImageOps
 
+from magicstyle_core.enlarge import TIMES
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import sheet
 from magicstyle_core.images import Picture
@@ -20,6 +21,7 @@ from magicstyle_core.metadata import read_png
 from magicstyle_core.regions import face_mask, fit_mask, open_mask
 from magicstyle_core.serving.desk import GONE, Desk
 from magicstyle_core.serving.jobs import Job, Record, Region, Step
+from magicstyle_core.serving.outputs import download
 from magicstyle_core.serving.turns import Run
 from magicstyle_core.serving.visitors import Visitor
 from magicstyle_core.settings import FusionSettings, InversionSettings, apply_preset
@@ -120,13 +122,17 @@ class Api:
         region: Region = "everywhere",
         mask: FileData | None = None,
         size: int | None = None,
+        upsample: int = 1,
     ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
         """Render `content` in the manner of `style`, a PNG that carries its settings unless `private`.
 
         A preset goes over `settings` (fields of FusionSettings by name), and `strength` over both. `steps`: inversion
         steps; `size`: long side in pixels; both are the model's own by default. `weights`: one above 0 per style.
-        `region`: everywhere, face, background or mask; `mask`: a picture, white where the style goes.
+        `region`: everywhere, face, background or mask; `mask`: a picture, white where the style goes. `upsample`: 1, 2
+        or 4 times as large, by what the result changed in the larger photograph.
         """
+        if upsample not in TIMES:
+            raise SettingsError(f"upsample got {upsample!r}, expected one of {', '.join(map(str, TIMES))}.")
         visitor = self._visitor(request)
         files = [style, *(more_styles or [])]
         job = self._job(
@@ -139,8 +145,14 @@ class Api:
             yield None, progress
         record = _result(run)
         assert isinstance(record, Record)  # the answer to a complete job
+        path = record.path
+        if upsample != 1:
+            larger = self.desk.turns.submit(download(self.desk, visitor, record, upsample, ".png"))
+            async for progress in _progress(larger):
+                yield None, progress
+            path = _result(larger)
         yield (
-            FileData(path=str(record.path)),
+            FileData(path=str(path)),
             {
                 "inversion_calls": record.inversion_calls,
                 "unet_calls": record.calls,

@@ -25,6 +25,7 @@ from magicstyle_core.ui.controls import Controls
 from magicstyle_core.ui.grid import GridPanel
 from magicstyle_core.ui.history import History
 from magicstyle_core.ui.memory import Memory
+from magicstyle_core.ui.outputs import Outputs, end
 from magicstyle_core.ui.pictures import Pictures
 from magicstyle_core.ui.presets import Presets
 from magicstyle_core.ui.regions import Regions
@@ -87,6 +88,8 @@ class Page:
                 self.pictures.more()
 
     def _build_drawers(self) -> None:
+        with gr.Tab(label("tab_outputs"), id="outputs"):
+            self.outputs = Outputs(self.desk)
         with gr.Tab(label("tab_settings"), id="settings"):
             self.share = Share(self.desk)
             self.history.private.render()
@@ -221,7 +224,11 @@ class Page:
         visitor = self.desk.visitors.greet(request.session_hash, token)
         visit = Visit(self.desk, request)
         updates: Updates = {self.token: visitor.token, **self.controls.greet(visit), **self.regions.greet(visit)}
-        updates |= {**self.grid.greet(visit), self.pictures.wall: self.pictures.wall_of(visit)}
+        updates |= {
+            **self.grid.greet(visit),
+            **self.outputs.greet(visit),
+            self.pictures.wall: self.pictures.wall_of(visit),
+        }
         wished, settings = visitor.board.wanted, None
         is_back = wished is not None and bool(wished.images)
         if wished is not None and is_back:
@@ -289,7 +296,9 @@ class Page:
         then_follow(preset.then(**wish))
 
         def stop(request: gr.Request) -> None:
-            desk.stop(Visit(desk, request).visitor)
+            visit = Visit(desk, request)
+            end(visit)
+            desk.stop(visit.visitor)
 
         then_follow(self.result.stop.click(stop, None, None, **AT_ONCE))
 
@@ -332,6 +341,7 @@ class Page:
             return self.memory.updates(Visit(desk, request))
 
         history.connect()
+        self.outputs.connect()
         shown = [*self.job_outputs, *history.outputs, *self.result.outputs]
         then_follow(history.strip.click(act, None, shown, **AT_ONCE))
         then_follow(history.private.input(set_private, history.private, None, **AT_ONCE))
@@ -355,6 +365,7 @@ class Page:
             controls.note,
             self.grid.x_name,
             self.grid.y_name,
+            self.outputs.times,
         ]
         blocks = gr.context.Context.root_block
         hello = blocks.load(

@@ -8,7 +8,7 @@ from html import escape
 import gradio as gr
 
 from magicstyle_core import ASSETS
-from magicstyle_core.serving.jobs import Record, Step, Waiting
+from magicstyle_core.serving.jobs import Event, Record, Waiting
 from magicstyle_core.serving.visitors import Board
 from magicstyle_core.settings import TABLE
 from magicstyle_core.ui.texts import label
@@ -38,21 +38,24 @@ class Result:
         return {self.status: status(visit, board, waiting), self.picture: figure(visit, board)}
 
 
+def progress(visit: Visit, event: Event) -> str:
+    """How far something is, or what it waits for, with a bar."""
+    if isinstance(event, Waiting):
+        text = visit.html("waiting", place=event.place, seconds=event.seconds)
+        return f'<p class="ms-message" role="status">{text}</p><progress aria-label="{text}"></progress>'
+    phase = visit.say(f"phase_{event.phase}")
+    text = visit.html("step", phase=phase, step=event.step, total=event.total, seconds=event.seconds_left)
+    return (
+        f'<p class="ms-message">{text}</p>'
+        f'<progress aria-label="{escape(phase)}" max="{event.total}" value="{event.step}"></progress>'
+    )
+
+
 def status(visit: Visit, board: Board, waiting: Waiting | None) -> str:
     """One sentence, with a bar while there is something to wait for."""
-    progress = waiting or board.progress
-    if isinstance(progress, Waiting):
-        text = visit.html("waiting", place=progress.place, seconds=progress.seconds)
-        return f'<p class="ms-message" role="status">{text}</p><progress aria-label="{text}"></progress>'
-    if isinstance(progress, Step):
-        phase = visit.say(f"phase_{progress.phase}")
-        text = visit.html(
-            "step", phase=phase, step=progress.step, total=progress.total, seconds=progress.seconds_left
-        )  # fmt: skip
-        return (
-            f'<p class="ms-message">{text}</p>'
-            f'<progress aria-label="{escape(phase)}" max="{progress.total}" value="{progress.step}"></progress>'
-        )
+    event = waiting or board.progress
+    if event is not None:
+        return progress(visit, event)
     key, values = board.message
     kind = "ms-alert" if key in ("error", "unexpected", "no_photograph", "no_style") else "ms-message"
     role = "alert" if kind == "ms-alert" else "status"
@@ -64,8 +67,9 @@ def figure(visit: Visit, board: Board) -> str:
     record = board.record
     if record is None:
         return (
-            f'<figure class="ms-figure"><div class="ms-stage"><div class="ms-sample" role="img" '
-            f'style="background-image:url(\'{file_url(SAMPLE)}\')" aria-label="{visit.html("sample")}"></div></div>'
+            f'<figure class="ms-figure" data-full="{visit.html("boxes_full")}"><div class="ms-stage">'
+            f'<div class="ms-sample" role="img" style="background-image:url(\'{file_url(SAMPLE)}\')" '
+            f'aria-label="{visit.html("sample")}"></div></div>'
             f"<figcaption>{visit.html('sample_caption')}</figcaption></figure>"
         )
     text = caption(visit, record)
@@ -74,16 +78,19 @@ def figure(visit: Visit, board: Board) -> str:
     scrub = json.dumps([[strength, file_url(path)] for strength, path in board.scrub])
     return (
         f'<figure class="ms-figure" data-draft="{int(record.is_draft)}" data-scrub="{escape(scrub)}" '
-        f'data-preview="{visit.html("caption_preview")}" data-strength="{record.job.settings.strength:g}">'
+        f'data-full="{visit.html("boxes_full")}" data-preview="{visit.html("caption_preview")}" '
+        f'data-strength="{record.job.settings.strength:g}">'
         f'<div class="ms-stage"><img src="{file_url(record.path)}" alt="{visit.html("result_alt", caption=text)}">'
         f'<div class="ms-original" style="background-image:url(\'{file_url(original)}\')"></div></div>'
         f"<figcaption>{escape(text)}.{behind}</figcaption>"
         '<div class="ms-tools">'
         f'<label>{visit.html("before_after")}<input type="range" class="ms-wipe" min="0" max="100" value="0"></label>'
+        f'<button type="button" class="ms-auto" aria-pressed="false" aria-label="{visit.html("wipe_auto")}">▶</button>'
         f'<button type="button" class="ms-hold">{visit.html("hold")}</button>'
         f'<button type="button" class="ms-full">{visit.html("enlarge")}</button>'
         f'<a id="download" class="ms-download" href="{file_url(record.path)}" download="{escape(record.path.name)}">'
-        f"{visit.html('download')} {visit.html('format_png')}</a></div></figure>"
+        f"{visit.html('download')} {visit.html('format_png')}</a>"
+        f'<button type="button" class="ms-outputs">{visit.html("outputs_open")}</button></div></figure>'
     )
 
 

@@ -218,6 +218,8 @@ def test_frames_count_up_and_previews_resemble_the_picture(
     assert picture is not None
     assert preview.size == picture.size
     assert psnr(preview, picture) > 15
+    again = engine.render(content, style, FusionSettings(strength=0.95), preview_every=1)
+    assert all(frame.image is not None for frame in again)  # also where the picture could be had without a call
 
 
 def test_banked_and_recomputed_features_give_the_same_picture(

@@ -47,6 +47,7 @@ FULL = Recipe(
     styles=(StyleUse(digest="cd34", weight=1), StyleUse(digest="ef56", weight=3)),
     region="face",
     mask=encode_mask(MASK),
+    upsample=2,
     model_digest="0123",
     options={"lora": "brush.safetensors"},
     device="cuda",

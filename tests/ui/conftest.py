@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 import app
-from tests.browsing import WAIT, open_page
+from tests.browsing import WAIT, expect_caption, open_page, upload
 from tests.flat import FlatPlace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -88,6 +88,15 @@ def page(context: BrowserContext, url: str, place: FlatPlace) -> Iterator[Page]:
     page.on("request", lambda request: None if is_local(request.url, url) else errors.append(request.url))
     yield page
     assert errors == []
+
+
+@pytest.fixture
+def stylized(page: Page, photograph: Path, style: Path) -> Page:
+    """The page after a first stylization, which comes by itself."""
+    upload(page, "content", photograph)
+    upload(page, "style-1", style)
+    expect_caption(page, "Picture 1: strength 1, 8 steps")
+    return page
 
 
 def is_local(address: str, url: str) -> bool:

@@ -35,7 +35,7 @@ def test_every_answer_is_typed(client: Client) -> None:
         assert all(each["python_type"]["type"] != "Any" for each in endpoint["returns"]), name
     names = [parameter["parameter_name"] for parameter in endpoints["/stylize"]["parameters"]]
     assert names[:6] == ["content", "style", "strength", "steps", "preset", "settings"]
-    assert names[-3:] == ["region", "mask", "size"]
+    assert names[-4:] == ["region", "mask", "size", "upsample"]
     assert len(endpoints["/stylize"]["returns"]) == 2
 
 
@@ -49,6 +49,7 @@ def test_every_answer_is_typed(client: Client) -> None:
         ({"preset": "Loud"}, "no preset 'Loud'"),
         ({"steps": 1}, "steps got 1, expected a whole number from 2 to 200"),
         ({"size": 1}, "size got 1"),
+        ({"upsample": 3}, "upsample got 3, expected one of 1, 2, 4"),
         ({"region": "nose"}, "region got 'nose'"),
         ({"region": "mask"}, "belong together"),
         ({"content": "portrait.png"}, "content got 'portrait.png', expected an uploaded file"),
@@ -67,6 +68,13 @@ def test_a_file_of_the_server_is_nobodys_upload(url: str, place: FlatPlace, tmp_
     answer = httpx.get(f"{address}/{event}", timeout=30).text
     assert "event: error" in answer
     assert place.calls == 0
+
+
+def test_a_larger_picture_is_asked_for_by_the_number_of_times(client: Client, pair: dict[str, Any]) -> None:
+    path, facts = client.predict(**pair, upsample=4, api_name="/stylize")
+    with Image.open(path) as image:
+        assert image.size == (256, 256)
+    assert (read_png(path).upsample, facts["unet_calls"]) == (4, 8)
 
 
 def test_a_mask_says_where_and_a_size_how_large(client: Client, pair: dict[str, Any], tmp_path: Path) -> None:

@@ -2,87 +2,40 @@
 
 from __future__ import annotations
 
-import io
-import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from magicstyle_core.metadata import read_png
-from tests.browsing import WAIT, open_page
+from tests.browsing import (
+    DRAFT,
+    STEPS,
+    WAIT,
+    caption,
+    drag,
+    expect_at_rest,
+    expect_caption,
+    number,
+    open_page,
+    shown,
+    slider,
+    tab,
+    upload,
+)
 from tests.flat import FlatPlace
 
 pytestmark = pytest.mark.browser
 
-STEPS = 8
-DRAFT = 4
 EMPTY = ("seed", "render_steps")  # boxes that may be empty
-
-
-@pytest.fixture
-def stylized(page: Page, photograph: Path, style: Path) -> Page:
-    """The page after a first stylization, which comes by itself."""
-    upload(page, "content", photograph)
-    upload(page, "style-1", style)
-    expect_caption(page, "Picture 1: strength 1, 8 steps")
-    return page
-
-
-def upload(page: Page, box: str, path: Path) -> None:
-    page.locator(f"#{box} input[type=file]").set_input_files(path)
-
-
-def caption(page: Page) -> Locator:
-    return page.locator("#result figcaption")
-
-
-def expect_caption(page: Page, text: str) -> None:
-    expect(caption(page)).to_have_text(re.compile(f"^{re.escape(text)}"))
-
-
-def expect_at_rest(page: Page) -> None:
-    expect(page.locator("#status progress")).to_have_count(0)
-    expect(page.locator("#result strong")).to_have_count(0)
-
-
-def shown(page: Page) -> Image.Image:
-    """The result on the page."""
-    return fetched(page, page.locator("#result img").get_attribute("src"))
-
-
-def fetched(page: Page, address: str | None) -> Image.Image:
-    assert address
-    body = page.request.get(page.url.split("?")[0] + address).body()
-    with Image.open(io.BytesIO(body)) as image:
-        return image.copy()
 
 
 def strength_shown(page: Page) -> float:
     """The strength that the picture was made with, read off its pixels: white goes to navy."""
     red = np.asarray(shown(page).convert("RGB"), float)[-1, :, 0].mean()
     return round((1 - red / 253) * 1.5, 1)  # 253: the gradient's last row at the place's size
-
-
-def slider(page: Page, name: str) -> Locator:
-    return page.locator(f"#slider-{name} input[type=range]")
-
-
-def number(page: Page, name: str) -> Locator:
-    return page.locator(f"#slider-{name} input[type=number]")
-
-
-def tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
-    wait_for_mounting(page)
-
-
-def wait_for_mounting(page: Page) -> None:
-    """Gradio mounts what a tab holds after the click; what is typed before that is done would be lost."""
-    page.evaluate("() => new Promise(mounted => requestIdleCallback(() => setTimeout(mounted, 200)))")
 
 
 def watch_pictures(page: Page) -> None:
@@ -94,18 +47,6 @@ def watch_pictures(page: Page) -> None:
           if (src && src !== window.seen.at(-1)) window.seen.push(src); })
         .observe(document.querySelector('#result'), {subtree: true, childList: true, attributes: true}); }"""
     )
-
-
-def drag(page: Page, name: str, first: float, last: float, moves: int, pause: int) -> None:
-    box = slider(page, name).bounding_box()
-    assert box
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] * first, y)
-    page.mouse.down()
-    for share in np.linspace(first, last, moves):
-        page.mouse.move(box["x"] + box["width"] * share, y)
-        page.wait_for_timeout(pause)
-    page.mouse.up()
 
 
 # Live
@@ -395,147 +336,3 @@ def test_who_waits_reads_the_place_and_gets_a_draft_before_a_long_job_ends(
     expect(stylized.locator("#status")).to_contain_text("of 150")
     for each in (stylized, other):
         each.get_by_role("button", name="Stop", exact=True).click()
-
-
-# The instrument
-
-
-def test_the_scrub_costs_no_call_and_the_true_picture_follows(stylized: Page, place: FlatPlace) -> None:
-    place.idles = True
-    number(stylized, "structure").fill("0.5")
-    number(stylized, "structure").press("Tab")
-    expect(stylized.locator("#result figure")).to_have_attribute("data-scrub", re.compile("1.25"))
-    expect(stylized.locator("#presets img")).to_have_count(6)
-    place.idles = False
-    calls = place.calls
-    box = slider(stylized, "strength").bounding_box()
-    assert box
-    y = box["y"] + box["height"] / 2
-    stylized.mouse.move(box["x"] + box["width"] * 0.6, y)
-    stylized.mouse.down()
-    for share in np.linspace(0.6, 0.1, 20):
-        stylized.mouse.move(box["x"] + box["width"] * share, y)
-        stylized.wait_for_timeout(30)
-    expect(caption(stylized)).to_have_text("Preview between drafts; the true picture follows.")
-    expect(stylized.locator("#result .ms-scrub img")).to_have_count(2)
-    assert place.calls == calls
-    stylized.mouse.up()
-    expect_caption(stylized, "Picture 3: strength 0.")
-    expect(stylized.locator("#result .ms-scrub")).to_have_count(0)
-    assert place.calls - calls == DRAFT + STEPS
-
-
-def test_a_preset_renders_once(stylized: Page, place: FlatPlace) -> None:
-    calls = place.calls
-    stylized.locator("#presets").get_by_role("button", name="Gentle").click()
-    expect_caption(stylized, "Picture 2: strength 0.6")
-    stylized.wait_for_timeout(500)
-    expect(stylized.locator("#history img")).to_have_count(2)
-    assert place.calls - calls <= DRAFT + STEPS
-
-
-def test_a_painting_of_the_wall_goes_on_the_own_photograph(page: Page, photograph: Path) -> None:
-    upload(page, "content", photograph)
-    page.locator("#wall").get_by_role("button", name="Use Style waves").click()
-    expect_caption(page, "Picture 1")
-    expect(page.locator("#style-1 img")).to_be_visible()
-
-
-def test_keys(stylized: Page, place: FlatPlace) -> None:
-    place.seconds_per_call = 0.2
-    slider(stylized, "strength").focus()
-    stylized.keyboard.press("Home")
-    expect_caption(stylized, "Draft")
-    stylized.keyboard.press("Escape")
-    expect_caption(stylized, "Picture 1")
-    place.seconds_per_call = 0.0
-    stylized.keyboard.press("Enter")
-    expect_caption(stylized, "Picture 2: strength 0")
-    stylized.keyboard.down("z")
-    expect(stylized.locator(".ms-is-original")).to_have_count(1)
-    stylized.keyboard.up("z")
-    expect(stylized.locator(".ms-is-original")).to_have_count(0)
-    stylized.locator("#keys input").uncheck()
-    slider(stylized, "strength").focus()
-    stylized.keyboard.down("z")
-    expect(stylized.locator(".ms-is-original")).to_have_count(0)
-
-
-def test_the_wipe_moves_by_keys(stylized: Page) -> None:
-    stylized.get_by_label("Photograph ⟷ result").focus()
-    stylized.keyboard.press("End")
-    assert stylized.locator(".ms-figure").evaluate("figure => figure.style.getPropertyValue('--wipe')") == "100%"
-
-
-def test_a_link_carries_the_settings_and_no_picture(stylized: Page, url: str) -> None:
-    number(stylized, "strength").fill("0.5")
-    number(stylized, "strength").press("Tab")
-    link = stylized.get_by_label("Link to these settings")
-    expect(link).to_have_value(re.compile("strength=0.5"))
-    expect(stylized.get_by_label("As a command")).to_have_value(re.compile("--strength 0.5"))
-    other = stylized.context.new_page()
-    other.goto(f"{url}?preset=Bold&structure=0.25")
-    expect(number(other, "strength")).to_have_value("1.4")
-    expect(number(other, "structure")).to_have_value("0.25")
-    other.goto(f"{url}?strength=9")
-    expect(other.locator("#controls-note [role=alert]")).to_contain_text("strength got")
-
-
-def test_history_keeps_deletes_and_packs(stylized: Page, tmp_path: Path) -> None:
-    number(stylized, "strength").fill("0.5")
-    number(stylized, "strength").press("Tab")
-    expect_caption(stylized, "Picture 2")
-    stylized.get_by_role("button", name="Keep picture 1", exact=True).click()
-    expect(stylized.get_by_role("button", name="Stop keeping picture 1")).to_be_visible()
-    with stylized.expect_download() as download:
-        stylized.get_by_role("button", name="Download all as a zip").click()
-    download.value.save_as(tmp_path / "all.zip")
-    assert len(zipfile.ZipFile(tmp_path / "all.zip").namelist()) == 2
-    stylized.get_by_role("button", name="Delete picture 2").click()
-    expect(stylized.locator("#history img")).to_have_count(1)
-    expect_caption(stylized, "Picture 1")
-
-
-def test_settings_stay_out_of_the_file_when_asked(stylized: Page, tmp_path: Path) -> None:
-    source = stylized.locator("#result img").get_attribute("src") or ""
-    stylized.get_by_label("Leave settings out of the PNG").check()
-    expect(stylized.locator("#result img")).not_to_have_attribute("src", source)
-    assert shown(stylized).info == {}
-
-
-def test_a_grid_is_announced_filled_and_clickable(stylized: Page) -> None:
-    tab(stylized, "Grid")
-    stylized.get_by_label("Values across").fill("0, 0.75")
-    expect(stylized.locator("#grid-plan")).to_contain_text("2 pictures: 16 model calls")
-    stylized.get_by_role("button", name="Fill the grid").click()
-    expect(stylized.locator("#grid-plan")).to_contain_text("2 of 2 pictures are made", timeout=30_000)
-    stylized.locator("#grid-sheet .thumbnail-item").nth(1).click()
-    expect(stylized.locator("#grid-plan")).to_contain_text("Style strength 0.75")
-    expect(number(stylized, "strength")).to_have_value("0.75")
-    expect_caption(stylized, "Picture 2: strength 0.75")
-    stylized.get_by_role("button", name="3 × 3 drafts").click()
-    expect(stylized.locator("#grid-plan")).to_contain_text("9 of 9 pictures are made", timeout=30_000)
-
-
-def test_forget_empties_page_and_store(stylized: Page, place: FlatPlace) -> None:
-    tab(stylized, "Memory")
-    expect(stylized.locator("#memory")).to_contain_text("Your pictures")
-    before = len(place.stored)
-    stylized.get_by_role("button", name="Forget my pictures").click()
-    expect(stylized.locator("#status")).to_contain_text("Forgotten")
-    expect(stylized.locator("#history img")).to_have_count(0)
-    expect(stylized.locator("#result img")).to_have_count(0)
-    assert len(place.stored) == before - 2
-
-
-def test_the_first_screen_shows_a_portrait_and_everything_in_its_place(page: Page) -> None:
-    sample = page.get_by_role("img", name=re.compile("astronaut", re.IGNORECASE))
-    box = sample.bounding_box()
-    assert box
-    assert box["height"] > 400
-    assert box["y"] + box["height"] < 900
-    for name in ("Stylize", "Stop"):
-        button = page.get_by_role("button", name=name, exact=True).bounding_box()
-        assert button
-        assert button["y"] + button["height"] <= 900
-    assert page.locator("#left").evaluate("left => left.scrollHeight <= left.clientHeight + 1")
