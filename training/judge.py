@@ -23,6 +23,7 @@ LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # the last of each block
 DIRECTIONS, PLACES = 64, 1024  # of a sliced Wasserstein distance
 EMD_PLACES = 512  # of a relaxed earth mover's distance: its matrix grows with the square
 SELF_SIMILARITY = 16  # places along a side
+BLOCK, BLOCKS_AROUND = 8, 4  # pixels along the square that one latent becomes; such squares along a lattice's window
 
 Features = dict[str, Tensor]  # layer -> (batch, channels, height, width)
 
@@ -101,6 +102,17 @@ def feature_loss(target: Features, picture: Features) -> Tensor:
             for name in LAYERS
         ]
     ).mean(0)
+
+
+def lattice(pixels: Tensor) -> Tensor:
+    """How much of the detail within the decoder's blocks repeats from block to block, (batch,).
+
+    A lattice has 1; detail that knows nothing of blocks 1 / BLOCKS_AROUND^2. No network above sees it well enough.
+    """
+    blocks = pixels.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)  # (batch, 3, rows, columns, 64)
+    blocks = (blocks - blocks.mean(4, keepdim=True)).movedim(4, 1).flatten(1, 2)  # (batch, 192, rows, columns)
+    repeated = F.avg_pool2d(blocks, BLOCKS_AROUND, BLOCKS_AROUND // 2)
+    return repeated.square().mean((1, 2, 3)) / (blocks.square().mean((1, 2, 3)) + 1e-4)
 
 
 def sliced_wasserstein(target: Tensor, style: Tensor) -> Tensor:

@@ -30,7 +30,16 @@ from magicstyle_core.method import Schedule, Trajectory, ddim_timesteps
 from training import metrics
 from training.data import CONTENTS, EXAMPLES, SIZE, STYLES, Pictures
 from training.fusion import inverted, live_render
-from training.judge import Features, Judge, adaattn_targets, content_loss, feature_loss, style_loss, weights_file
+from training.judge import (
+    Features,
+    Judge,
+    adaattn_targets,
+    content_loss,
+    feature_loss,
+    lattice,
+    style_loss,
+    weights_file,
+)
 from training.run import Run
 
 STEPS, T_MAX = 5, 1000  # the grid that the model is used with: few steps, from nearly pure noise
@@ -38,8 +47,9 @@ TEMPERATURE = 1.2  # the default of the settings
 EXAMPLES_A_STEP, CROP = 4, 128
 PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they change little in a step
 RATE = 4e-4  # 8e-4 diverged after 140 steps of two examples
-DECODER_RATE, DECODER_FROM = 1e-4, 0.6  # the decoder learns with it in the last part of the time
-STYLE, CONTENT, REFERENCES, IDENTITY, ROUND_TRIP = 2.0, 1.0, 2.0, 4.0, 6.0  # weights of the losses
+DECODER_RATE, DECODER_FROM = 1e-4, 0.3  # the decoder learns with it from this share of the time on
+# Weights of the losses.
+STYLE, CONTENT, REFERENCES, IDENTITY, ROUND_TRIP, LATTICE = 2.0, 1.0, 2.0, 4.0, 6.0, 8.0
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render
@@ -114,7 +124,7 @@ def step_losses(
     own = (batch.content == batch.style).flatten(1).all(1).float()  # (examples,)
     share = strengths.flatten().clamp(max=1) * (1 - own)
     how = Fusing(strengths.expand(-1, 1, *clean_latents.shape[2:]), temperature=TEMPERATURE)
-    losses = dict.fromkeys(("style", "content", "identity", "references"), clean_latents.new_zeros(()))
+    losses = dict.fromkeys(("style", "content", "identity", "lattice", "references"), clean_latents.new_zeros(()))
     for step, references in live_render(unet, schedule, batch.known, how, learn_at):
         if step.index not in learn_at:
             continue
@@ -125,6 +135,7 @@ def step_losses(
             "style": STYLE * (share * style_loss(seen, batch.seen_s, wanted)).mean(),
             "content": CONTENT * ((1 - own) * content_loss(seen, batch.seen_c)).mean(),
             "identity": IDENTITY * (own * away).mean(),
+            "lattice": LATTICE * lattice(decoded).mean(),
             "references": REFERENCES * (references - clean_latents).square().mean(),
         }.items():
             losses[name] = losses[name] + loss / len(learn_at)

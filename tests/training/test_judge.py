@@ -10,6 +10,7 @@ from training.judge import (
     adaattn_targets,
     content_loss,
     feature_loss,
+    lattice,
     moments,
     relaxed_emd,
     sliced_wasserstein,
@@ -60,3 +61,11 @@ def test_what_looks_alike_takes_its_own_style(judge: Judge, pictures: torch.Tens
     target = adaattn_target(seen, seen)
     assert target.shape == seen.shape
     assert torch.allclose(target.mean(), seen.mean(), rtol=0.3)
+
+
+def test_a_lattice_is_seen_and_strokes_are_not(pictures: torch.Tensor) -> None:
+    tile = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)).tile(1, 1, 8, 8)
+    assert lattice(tile) > 0.9
+    assert lattice(pictures).max() < 0.15
+    assert lattice(pictures + 0.3 * tile).min() > 2 * lattice(pictures).max()
+    assert lattice(torch.zeros(1, 3, 64, 64)) == 0

@@ -47,7 +47,7 @@ def test_the_loss_of_one_batch_falls(
         total.backward()
         optimiser.step()
         totals.append(total.item())
-    assert set(losses) == {"style", "content", "identity", "references"}
+    assert set(losses) == {"style", "content", "identity", "lattice", "references"}
     assert all(loss > 0 for loss in losses.values())
     assert totals[-1] < 0.8 * totals[0]
 
