@@ -18,7 +18,7 @@ from magicstyle_core.metadata import Recipe, StyleUse, encode_mask, write_png
 from magicstyle_core.serving.jobs import Event, Job, Record, Step, Wish
 from magicstyle_core.serving.places import Answer, Inverted, Place, Rendered, Rendering, Source, Task
 from magicstyle_core.serving.turns import Turns
-from magicstyle_core.serving.visitors import Visitor, Visitors
+from magicstyle_core.serving.visitors import Moment, Visitor, Visitors
 from magicstyle_core.settings import DRAFT_STEPS, PRESETS, apply_preset
 
 SHARED = "shared"  # the engine's session of the bundled pictures, which every visitor may read
@@ -46,17 +46,30 @@ class Desk:
 
     # What the page asks for.
 
-    def wish(self, visitor: Visitor, job: Job, *, live: bool, pressed: bool = False) -> None:
+    def wish(
+        self, visitor: Visitor, job: Job, *, live: bool, pressed: bool = False, asked: Moment | None = None
+    ) -> bool:
         """The page shows these pictures and settings now; `pressed`: Stylize was clicked.
 
         What is already made is shown, what is under way goes on, anything else supersedes what runs.
+
+        Args:
+            asked: when the page said so; None = now.
+
+        Returns:
+            Whether it counts: requests come in any order, and the page may have said something else since.
         """
         with visitor.lock:
             visitor.is_pressed |= pressed
+            is_old = self._is_overtaken(visitor, asked)
+            if is_old:
+                if visitor.wish is None or not pressed:
+                    return False
+                job, live = visitor.wish.job, visitor.wish.render
             wish = Wish(job, job.is_complete and (live or visitor.is_pressed))
             visitor.is_pressed &= not job.is_complete
             if wish == visitor.wish and (visitor.run is not None or not pressed):
-                return
+                return not is_old
             visitor.wish, visitor.is_taken = wish, False
             visitor.ticket += 1
             if visitor.idle_run is not None:
@@ -66,12 +79,13 @@ class Desk:
             if made is not None:
                 visitor.is_taken = True
                 visitor.show(record=made, complete=made, progress=None, message=("again", {"number": made.number}))
-                return
+                return not is_old
             if pressed and not job.is_complete:
                 visitor.show(message=("no_style" if job.content else "no_photograph", {}))
             if job.images and visitor.run is None:
                 visitor.show(is_working=True)
                 visitor.run = self.turns.submit(self._line(visitor))
+            return not is_old
 
     def stop(self, visitor: Visitor) -> None:
         """Ends what runs; the last complete picture comes back."""
@@ -92,12 +106,19 @@ class Desk:
             message = ("again", {"number": record.number})
             visitor.show(record=record, complete=record, wanted=record.job, message=message, scrub=(), presets=())
 
-    def refuse(self, visitor: Visitor, error: MagicStyleError) -> None:
+    def refuse(self, visitor: Visitor, error: MagicStyleError, asked: Moment | None = None) -> None:
         """The page shows what cannot be: what runs for an older wish ends, and the visitor reads why."""
         with visitor.lock:
+            if self._is_overtaken(visitor, asked):
+                return
             self.stop(visitor)
             visitor.wish = None
             visitor.show(message=("error", {"text": str(error)}))
+
+    def _is_overtaken(self, visitor: Visitor, asked: Moment | None) -> bool:
+        newest = visitor.asked
+        visitor.asked = max(newest, asked or newest)
+        return visitor.asked != (asked or newest)
 
     def _line(self, visitor: Visitor) -> Generator[None, None, None]:
         """Works on the visitor's wishes until there is no newer one."""

@@ -31,6 +31,10 @@ SWEEP_SECONDS = 30  # between two looks for who is gone
 ORPHAN_SECONDS = 3600  # after which an upload that no visitor has used is deleted
 
 
+# When a page said something: after how many changes that the server made to its controls, and its own clock.
+Moment = tuple[int, float]
+
+
 @dataclass(frozen=True)
 class Board:
     """What a visitor sees of their work: always one whole, replaced and never changed."""
@@ -77,7 +81,10 @@ class Visitor:
     is_pressed: bool = False  # Stylize was clicked before both pictures were there
     is_private: bool = False  # settings stay out of its PNGs
     is_open: bool = True
-    followed: float = 0.0  # when a connection last looked at the board
+    asked: Moment = (0, 0.0)  # of the newest wish
+    follower: object = None  # the newest one, see following.py
+    handing: float = 0.0  # since when a follower hands a board to the page, 0.0 = none does
+    told: tuple[Any, ...] = ()  # what the page was handed last
     styles: list[str] = field(default_factory=list)  # own pictures used as a style, the newest first
     run: Run[None] | None = None  # the work for the page
     idle_run: Run[None] | None = None

@@ -10,9 +10,8 @@ again after it, both wait for each other, and they go on for ever. More work is 
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -20,6 +19,7 @@ from gradio.components import Component
 
 from magicstyle_core.errors import ImageError, MagicStyleError
 from magicstyle_core.serving.desk import Desk
+from magicstyle_core.serving.following import boards
 from magicstyle_core.serving.jobs import Job, Record
 from magicstyle_core.ui.controls import Controls
 from magicstyle_core.ui.grid import GridPanel
@@ -34,9 +34,6 @@ from magicstyle_core.ui.share import Share, from_query, split
 from magicstyle_core.ui.texts import label
 from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, note
 
-POLL_SECONDS = 0.03  # between two looks at the board: a screen shows no more than that
-DEAD_SECONDS = 1.0  # a follower that has not looked for so long has lost its page
-
 # Two tabs are two visitors. A copied tab brings its storage along: `ms-open` says that the original is still there.
 HELLO = """(token, query, saved) => {
   const copied = sessionStorage.getItem('ms-open') === '1';
@@ -45,6 +42,12 @@ HELLO = """(token, query, saved) => {
   addEventListener('pageshow', () => sessionStorage.setItem('ms-open', '1'));
   return [copied ? null : sessionStorage.getItem('ms-token'), location.search, saved];
 }"""
+# A wish says when it was read off the page: requests arrive in any order.
+CLOCK = "(clock, ...said) => [performance.timeOrigin + performance.now(), ...said]"
+# Gradio 6.31 closes its stream when nothing is queued; what is queued in that moment is heard only once something else
+# is. So when nothing was asked for a while, the page asks once more what there is to see.
+FOLLOW = """() => { clearTimeout(window.msFollow);
+  window.msFollow = setTimeout(() => document.querySelector('#follow').click(), 2000); }"""
 KEEP_TOKEN = "(token) => { sessionStorage.setItem('ms-token', token); }"
 
 
@@ -53,8 +56,11 @@ class Page:
 
     def __init__(self, desk: Desk, steps: int) -> None:
         self.desk = desk
+        self.clock = gr.Number(visible="hidden")  # before all other inputs of a wish, see CLOCK
+        self.changes = gr.Number(visible="hidden")  # see `changed`
         self.token = gr.Textbox(visible="hidden")
         self.query = gr.Textbox(visible="hidden")
+        self.again = gr.Button(visible="hidden", elem_id="follow")
         self.saved = gr.BrowserState(storage_key="magicstyle-settings", secret="settings are no secret")
         self.controls = Controls(desk.place, steps)
         gr.HTML("<h1>MagicStyle</h1>", elem_id="header")
@@ -139,14 +145,15 @@ class Page:
         return self._wish(data, request, pressed=True)
 
     def _wish(self, data: Data, request: gr.Request, *, pressed: bool) -> Updates:
-        visit = Visit(self.desk, request)
+        visit, asked = Visit(self.desk, request), (data[self.changes] or 0, data[self.clock] or 0.0)
         said = self.pictures.said(visit, data)
         try:
             job, updates = self.read(data, visit)
         except MagicStyleError as error:
-            self.desk.refuse(visit.visitor, error)
+            self.desk.refuse(visit.visitor, error, asked)
             return {**said, self.controls.note: alert("" if isinstance(error, ImageError) else str(error))}
-        self.desk.wish(visit.visitor, job, live=data[self.result.live], pressed=pressed)
+        if not self.desk.wish(visit.visitor, job, live=data[self.result.live], pressed=pressed, asked=asked):
+            return {self.controls.note: gr.skip()}
         changed = self.controls.changed(job)
         return {
             **said,
@@ -173,31 +180,17 @@ class Page:
         visit = Visit(self.desk, request)
         visitor = visit.visitor
         yield {self.result.status: gr.skip()}
-        if time.monotonic() - visitor.followed < DEAD_SECONDS:
-            return
-        seen: tuple[Any, ...] = ()
         history: list[Record | None] | None = None
-        try:
-            while True:
-                visitor.followed = time.monotonic()
-                board, version = visitor.board, visitor.version
-                run = visitor.run
-                waiting = self.desk.turns.place(run) if run is not None and board.progress is None else None
-                if (version, waiting and waiting.place) != seen:
-                    seen = (version, waiting and waiting.place)
-                    updates = self.result.updates(visit, board, waiting)
-                    shown = [*visitor.history, board.record]
-                    if shown != history:
-                        history = shown
-                        updates |= self.history.updates(visit)
-                    if board.presets or board.record:
-                        updates |= self.presets.updates(visit, board, board.wanted.settings if board.wanted else None)
-                    yield updates
-                elif not board.is_working and (visitor.idle_run is None or visitor.idle_run.is_over):
-                    return
-                await asyncio.sleep(POLL_SECONDS)
-        finally:  # also where Gradio ends it, so that the next one does not take it for alive
-            visitor.followed = 0.0
+        async with aclosing(boards(self.desk, visitor)) as following:
+            async for board, waiting in following:
+                updates = self.result.updates(visit, board, waiting)
+                shown = [*visitor.history, board.record]
+                if shown != history:
+                    history = shown
+                    updates |= self.history.updates(visit)
+                if board.presets or board.record:
+                    updates |= self.presets.updates(visit, board, board.wanted.settings if board.wanted else None)
+                yield updates
 
     @property
     def shown(self) -> list[Component]:
@@ -215,13 +208,26 @@ class Page:
     def job_outputs(self) -> list[Component]:
         return [
             *self.pictures.inputs, *self.controls.outputs, self.regions.region, self.regions.note, self.regions.brush,
+            self.changes,
         ]  # fmt: skip
+
+    def changed(self, visit: Visit, updates: Updates) -> Updates:
+        """Updates of many controls at once.
+
+        The browser sets one after the other, and controls out of sight say so at once: what is read off the page
+        between the first and the last, which is `changes`, is neither the old settings nor the new ones.
+        """
+        with visit.visitor.lock:
+            changes = visit.visitor.asked[0] + 1
+            visit.visitor.asked = (changes, 0.0)
+        return {**updates, self.changes: changes}
 
     # Coming and going.
 
     def hello(self, token: str | None, query: str, saved: dict[str, Any] | None, request: gr.Request) -> Updates:
         """A page was opened or came back: everything is as its visitor left it."""
         visitor = self.desk.visitors.greet(request.session_hash, token)
+        visitor.told = ()  # to the page before
         visit = Visit(self.desk, request)
         updates: Updates = {self.token: visitor.token, **self.controls.greet(visit), **self.regions.greet(visit)}
         updates |= {
@@ -229,6 +235,8 @@ class Page:
             **self.outputs.greet(visit),
             self.pictures.wall: self.pictures.wall_of(visit),
         }
+        if visitor.asked > (0, 0.0):
+            updates |= self.changed(visit, {})  # whatever the page's clock said before
         wished, settings = visitor.board.wanted, None
         is_back = wished is not None and bool(wished.images)
         if wished is not None and is_back:
@@ -271,14 +279,17 @@ class Page:
     def _connect(self) -> None:
         desk, pictures, controls, regions = self.desk, self.pictures, self.controls, self.regions
         wish: dict[str, Any] = {
-            "fn": self.wish, "inputs": self.inputs, "outputs": self.said, "trigger_mode": "always_last", **AT_ONCE,
+            "fn": self.wish, "inputs": {self.clock, self.changes, *self.inputs}, "outputs": self.said, "js": CLOCK,
+            "trigger_mode": "always_last", **AT_ONCE,
         }  # fmt: skip
+        follow: dict[str, Any] = {
+            "fn": self.follow, "inputs": None, "outputs": self.shown, "show_progress": "hidden",
+            "trigger_mode": "multiple", "concurrency_limit": None, "api_visibility": "private",
+        }  # fmt: skip
+        self.again.click(**follow)
 
         def then_follow(event: Any) -> None:
-            event.then(
-                self.follow, None, self.shown, show_progress="hidden", trigger_mode="multiple", concurrency_limit=None,
-                api_visibility="private",
-            )  # fmt: skip
+            event.then(**follow, js=FOLLOW)
 
         plain = [control for name, control in controls.by_name.items() if name != "layers"]
         moved = [event for control in [*plain, *pictures.weights] for event in (control.input, control.change)]
@@ -289,10 +300,12 @@ class Page:
             then_follow(event.then(**wish))
 
         def set_preset(data: Data, event: gr.EventData, request: gr.Request) -> Updates:
-            values, _ = controls.values(data, Visit(desk, request))
-            return controls.preset(event.pick, values)
+            visit = Visit(desk, request)
+            values, _ = controls.values(data, visit)
+            return self.changed(visit, controls.preset(event.pick, values))
 
-        preset = self.presets.buttons.click(set_preset, set(controls.inputs), controls.outputs, **AT_ONCE)
+        outputs = [*controls.outputs, self.changes]
+        preset = self.presets.buttons.click(set_preset, set(controls.inputs), outputs, **AT_ONCE)
         then_follow(preset.then(**wish))
 
         def stop(request: gr.Request) -> None:
@@ -314,7 +327,7 @@ class Page:
             updates = history.updates(visit)
             if record is not None:
                 desk.show(visit.visitor, record)
-                updates |= self.job_updates(visit, record.job)
+                updates |= self.changed(visit, self.job_updates(visit, record.job))
             return {**updates, **self.result.updates(visit, visit.visitor.board)}
 
         def set_private(private: bool, request: gr.Request) -> None:
@@ -323,8 +336,8 @@ class Page:
         def restore(path: str | None, content: str | None, request: gr.Request) -> Updates:
             if not path:
                 return {self.share.note: ""}
-            panels = self.pictures, controls, self.regions
-            return {**self.share.restore(Visit(desk, request), path, content, panels), self.share.file: None}
+            visit, panels = Visit(desk, request), (self.pictures, controls, self.regions)
+            return self.changed(visit, {**self.share.restore(visit, path, content, panels), self.share.file: None})
 
         def pick_cell(event: gr.SelectData, request: gr.Request) -> Updates:
             visit = Visit(desk, request)
@@ -332,10 +345,8 @@ class Page:
             job = jobs[event.index] if event.index < len(jobs) else None
             if job is None:
                 return {self.grid.plan: gr.skip()}
-            return {
-                **self.job_updates(visit, job),
-                self.grid.plan: note(visit.say("grid_loaded", cell=event.value["caption"])),
-            }
+            loaded = {self.grid.plan: note(visit.say("grid_loaded", cell=event.value["caption"]))}
+            return self.changed(visit, {**self.job_updates(visit, job), **loaded})
 
         def memory(request: gr.Request) -> Updates:
             return self.memory.updates(Visit(desk, request))
@@ -347,7 +358,10 @@ class Page:
         then_follow(history.private.input(set_private, history.private, None, **AT_ONCE))
         restored = self.share.file.upload(
             restore, [self.share.file, self.pictures.content],
-            [self.share.note, self.share.file, self.regions.region, *self.pictures.weights, *controls.outputs],
+            [
+                self.share.note, self.share.file, self.regions.region, *self.pictures.weights, *controls.outputs,
+                self.changes,
+            ],
             **AT_ONCE,
         )  # fmt: skip
         then_follow(restored.then(**{**wish, "fn": self.press}))

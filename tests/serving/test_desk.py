@@ -323,3 +323,21 @@ def test_a_forgotten_visitors_work_ends_in_one_sentence(
         run.result()
     assert place.calls < 50
     assert place.stored == {}
+
+
+def test_what_the_page_said_before_counts_no_more_when_it_comes_later(
+    desk: Desk, visitor: Visitor, place: FlatPlace, job: MakeJob
+) -> None:
+    assert desk.wish(visitor, job(), live=True, asked=(0, 1.0))
+    assert desk.wish(visitor, job(0.5), live=True, asked=(1, 1.0))
+    for late in ((0, 9.0), (1, 0.5)):  # read off before the server changed the controls, or sent before
+        assert not desk.wish(visitor, job(), live=True, asked=late)
+        desk.refuse(visitor, SettingsError("strength got 9"), asked=late)
+    rest(visitor)
+    assert visitor.board.record is not None
+    assert (visitor.board.record.job, visitor.board.message[0]) == (job(0.5), "done")
+    calls = place.calls
+    assert not desk.wish(visitor, job(), live=False, pressed=True, asked=(0, 0.5))  # a click is never too late
+    rest(visitor)
+    assert visitor.board.record.job == job(0.5)
+    assert place.calls == calls
