@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Long sides at which faces are looked for, the first with a face wins. The detector's window is 80 pixels, so the
 # first finds faces from a sixth of the picture's long side up, the second from a twelfth.
 SEARCH_SIDES = (480, 960)
-# Least score of a face. On skimage's astronaut at six sizes and the bundled portraits, every face scores .34 or more,
+# Least score of a face. On skimage's astronaut at six sizes and eight drawn portraits, every face scores .34 or more,
 # a round patch on the astronaut's suit up to .02.
 SCORE = 0.2
 MARGIN = 0.1  # of the long side; a face that touches the picture's edge is found only with some room around it

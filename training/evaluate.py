@@ -22,16 +22,18 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageOps
 
-from magicstyle_core import FusionSettings, StyleEngine
+from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.bank import Inversion
 from magicstyle_core.method import render
 from magicstyle_core.pixels import to_image
+from magicstyle_core.regions import face_mask
 from magicstyle_core.settings import apply_preset
 from training import metrics
 from training.data import EXAMPLES, HELD_OUT
 
 SIZE = 256
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+FOUND = 0.6  # of a face's area is the same place
 COLUMNS = ("FFA", "FFA off", "no UNet output")
 FFA_ALONE: dict[str, Any] = {"layers": ("all",), "palette": "off"}  # beside the model's own preset
 
@@ -67,7 +69,7 @@ class Evaluation:
 
     def _subject(self, name: str, image: Image.Image) -> Subject:
         square = ImageOps.fit(image.convert("RGB"), (SIZE, SIZE), Image.Resampling.LANCZOS)
-        return Subject(name, np.asarray(square), self.engine.invert(square))
+        return Subject(name, np.asarray(square), self.engine.invert(square, InversionSettings(size=SIZE)))
 
     @property
     def styles(self) -> list[Subject]:
@@ -122,6 +124,17 @@ class Evaluation:
                 found = min(self.styles, key=lambda other: metrics.texture_distance(result, other.pixels))
                 hits.append(found.name == style.name)
         return float(np.mean(hits))
+
+    def face_overlap(self, style: Subject) -> float:
+        """Intersection over union of the first photograph's face as found in it and in the result; 0 = not found."""
+        content = self.photographs[0]
+        before, after = (
+            face_mask(Image.fromarray(pixels)) for pixels in (content.pixels, self.with_ffa(content, style))
+        )
+        if before is None or after is None:
+            return 0.0
+        inside = [np.asarray(mask) > 127 for mask in (before, after)]
+        return float(np.logical_and(*inside).sum() / np.logical_or(*inside).sum())
 
     def sheet(self) -> Image.Image:
         """Styles along the top, photographs down the side."""
@@ -189,6 +202,12 @@ def report(evaluation: Evaluation) -> None:
             ]
             for subject in evaluation.photographs
         ),
+    )
+    overlaps = [evaluation.face_overlap(style) for style in evaluation.styles]
+    _table(
+        "The astronaut's face, found again",
+        ("styles", f"with an overlap of {FOUND} or more", "least overlap"),
+        [[len(overlaps), sum(overlap >= FOUND for overlap in overlaps), min(overlaps)]],
     )
     kept = [
         (content, style, evaluation.with_ffa(content, style, colour=0.0))
