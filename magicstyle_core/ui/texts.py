@@ -64,7 +64,7 @@ ENGLISH = {
     "hold": "Hold to see the photograph", "download": "Download", "format_png": "PNG", "enlarge": "Full screen",
     "tab_outputs": "Download", "outputs_open": "Larger …",
     "times": "Size", "times_1": "As rendered", "times_2": "Twice", "times_4": "Four times",
-    "times_hint": "Larger: sharp where your photograph is. A Size of 512 under Advanced draws finer strokes.",
+    "times_hint": "Larger: sharp where your photograph is. At a higher Size (Advanced) the model draws more itself.",
     "format": "Format", "format_hint": "PNG carries its settings; JPEG and WebP carry none. JPEG is never transparent.",
     "make_file": "Make the file", "making_file": "Making the file.",
     "file_made": "{name}, {width} × {height} pixels.", "no_picture": "There is no finished picture yet.",
@@ -150,7 +150,7 @@ GERMAN = {
     "hold": "Halten zeigt das Foto", "download": "Herunterladen", "format_png": "PNG", "enlarge": "Vollbild",
     "tab_outputs": "Herunterladen", "outputs_open": "Größer …",
     "times": "Größe", "times_1": "Wie gerechnet", "times_2": "Doppelt", "times_4": "Vierfach",
-    "times_hint": "Größer: scharf, wo dein Foto es ist. Größe 512 unter Mehr malt feinere Striche.",
+    "times_hint": "Größer: scharf, wo dein Foto es ist. Bei höherer Größe (Mehr) malt das Modell mehr selbst.",
     "format": "Format",
     "format_hint": "PNG trägt seine Einstellungen, JPEG und WebP tragen keine. JPEG ist nie durchsichtig.",
     "make_file": "Datei machen", "making_file": "Die Datei entsteht.",
@@ -205,7 +205,7 @@ GERMAN = {
     "setting.size": "Größe", "hint.size": "Lange Seite in Bildpunkten; jedes Bild wird neu gelesen.",
     "preset.Gentle": "Sanft", "preset.Painterly": "Malerisch", "preset.Bold": "Kräftig",
     "preset.Keep my colours": "Meine Farben", "preset.Colours only": "Nur Farben",
-    "preset.StyleID's attention": "StyleIDs Aufmerksamkeit",
+    "preset.StyleID's attention": "StyleIDs Aufmerk\u00adsamkeit",
 }  # fmt: skip
 
 for _setting in table():

@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=WAIT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -72,7 +73,6 @@ def place(served: tuple[str, FlatPlace, Path]) -> FlatPlace:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    expect.set_options(timeout=WAIT)
     context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
     yield context
     context.close()

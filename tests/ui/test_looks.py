@@ -42,6 +42,21 @@ def test_on_a_phone_the_result_stays_in_view_and_nothing_is_wider_than_it(phone:
     assert image
     assert image["height"] > 150
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    for tool in phone.locator(".ms-tools > :visible").all():
+        edges = tool.bounding_box()
+        assert edges
+        assert edges["x"] + edges["width"] <= 390
+    assert phone.evaluate(COVERED) == []
+
+
+COVERED = """() => {
+  const box = document.querySelector('#result').getBoundingClientRect(), found = [];
+  for (let x = box.left + 5; x < box.right; x += 10) for (let y = box.top + 5; y < box.bottom; y += 10) {
+    const top = document.elementFromPoint(x, y);
+    if (!top.closest('#result')) found.push(top.outerHTML.slice(0, 80));
+  }
+  return found;
+}"""  # what lies on the result
 
 
 def test_everything_is_german_for_germans(phone: Page) -> None:
