@@ -18,11 +18,11 @@ from magicstyle_core.batch import say
 from magicstyle_core.enlarge import TIMES
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.grid import Grid, parse_values
-from magicstyle_core.options import add_model_options, add_settings, load_engine
+from magicstyle_core.layers import GROUPS
+from magicstyle_core.options import add_cluster_options, add_model_options, add_settings, load_engine
 from magicstyle_core.serving.visitors import GRACE_SECONDS
 from magicstyle_core.settings import PRESETS, TABLE, InversionSettings, table
 
-GROUPS = ("coarse", "middle", "fine")
 SHOWN = ("output", "size", "seconds", "unet_calls")  # of a picture; with --json all of its recipe
 
 
@@ -74,6 +74,7 @@ def build_parser() -> Parser:
         default=GRACE_SECONDS,
         help="how long a closed page can be opened again",
     )
+    add_cluster_options(serve_)
     add_settings(serve_, [TABLE["steps"], TABLE["size"]])
     stylize_ = add("stylize", stylize, [model, order], "draw photographs in the style of other pictures")
     stylize_.add_argument(

@@ -14,7 +14,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from magicstyle_core import ASSETS
-from magicstyle_core.options import load_engine
+from magicstyle_core.errors import SettingsError
+from magicstyle_core.options import LOADED_WITH, load_engine
+from magicstyle_core.serving.cluster import Cluster
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.places import Place, place_for
 from magicstyle_core.serving.visitors import GRACE_SECONDS, Visitors
@@ -78,12 +80,19 @@ def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Loads the model, serves the page and waits. Raises MagicStyleError."""
+    """Loads the model, or reaches the cluster that has it; serves the page and waits. Raises MagicStyleError."""
     wish = InversionSettings(steps=arguments.steps, size=arguments.size)
     os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="magicstyle-"))
-    engine = load_engine(arguments)
-    engine.model.steps, engine.model.size = wish.steps or engine.model.steps, wish.size or engine.model.size
-    demo = build_demo(engine, arguments.grace)
+    if arguments.ray:
+        fewest, most = arguments.replicas[0], arguments.replicas[-1]
+        if len(arguments.replicas) > 2 or not 1 <= fewest <= most:
+            raise SettingsError(f"--replicas got {arguments.replicas}, expected how many, or the fewest and the most.")
+        options = {name: getattr(arguments, name) for name in ("model", "budget", "steps", "size", *LOADED_WITH)}
+        demo = build_page(Cluster(arguments.ray, options, (fewest, most)), arguments.grace)
+    else:
+        engine = load_engine(arguments)
+        engine.model.steps, engine.model.size = wish.steps or engine.model.steps, wish.size or engine.model.size
+        demo = build_demo(engine, arguments.grace)
     launch(demo, arguments.port, arguments.share)
     demo.block_thread()
     return 0

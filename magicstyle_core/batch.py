@@ -21,6 +21,7 @@ from magicstyle_core.enlarge import enlarge, open_larger
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import Grid, sheet
 from magicstyle_core.images import with_alpha
+from magicstyle_core.layers import choose_layers
 from magicstyle_core.metadata import (
     FORMATS,
     Recipe,
@@ -155,8 +156,6 @@ class Batch:
     """
 
     def __init__(self, order: Order, engine: StyleEngine) -> None:
-        from magicstyle_core.hooks import choose_layers
-
         self.order, self.engine, model = order, engine, engine.model
         self.settings = (order.base or apply_preset(model.preset, FusionSettings())).replace(**order.changes)
         choose_layers(engine.layers(), self.settings.layers)

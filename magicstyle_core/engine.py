@@ -24,8 +24,9 @@ from magicstyle_core import limits, loading, method, quick
 from magicstyle_core.bank import FeatureBank, Inversion
 from magicstyle_core.finish import finished
 from magicstyle_core.guard import Guard
-from magicstyle_core.hooks import Features, Fusing, Layer, choose_layers, fuse, record
+from magicstyle_core.hooks import Features, Fusing, fuse, record
 from magicstyle_core.images import Picture, open_picture
+from magicstyle_core.layers import Layer, choose_layers
 from magicstyle_core.metadata import Recipe, StyleUse, encode_mask
 from magicstyle_core.model import Model
 from magicstyle_core.pixels import to_image, to_tensor

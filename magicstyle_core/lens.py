@@ -17,8 +17,8 @@ from magicstyle_core import method
 from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.hooks import Layer
 from magicstyle_core.images import Picture
+from magicstyle_core.layers import Layer
 from magicstyle_core.plan import Plan, Styles, plan
 from magicstyle_core.settings import FusionSettings
 

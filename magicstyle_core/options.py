@@ -12,6 +12,7 @@ from magicstyle_core.settings import Setting
 if TYPE_CHECKING:
     from magicstyle_core.engine import StyleEngine
 
+LOADED_WITH = ("device", "dtype", "attention", "preview_vae", "revision", "variant", "lora", "prompt", "exact")
 HEADINGS = {"main": "the picture", "advanced": "advanced", "region": "region", "inversion": "inversion"}
 
 
@@ -45,6 +46,24 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Where the page's work runs, if not in its own process."""
+    cluster = parser.add_argument_group("many machines")
+    cluster.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", default=os.environ.get("MAGICSTYLE_RAY"),
+        help="work on a Ray cluster: the address of its head, auto for the one that this machine is in; alone, a "
+        "cluster of this machine's (needs the package ray)",
+    )  # fmt: skip
+    cluster.add_argument(
+        "--replicas",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=[1],
+        help="of the model: how many, or the fewest and the most",
+    )
+
+
 def load_engine(arguments: argparse.Namespace) -> StyleEngine:
     """The engine that the flags ask for.
 
@@ -53,8 +72,7 @@ def load_engine(arguments: argparse.Namespace) -> StyleEngine:
     """
     from magicstyle_core.engine import StyleEngine  # with torch, which flags are checked without
 
-    names = ("device", "dtype", "attention", "preview_vae", "revision", "variant", "lora", "prompt", "exact")
-    options = {name: getattr(arguments, name) for name in names}
+    options = {name: getattr(arguments, name) for name in LOADED_WITH}
     budget_bytes = None if arguments.budget is None else int(arguments.budget * 1e9)
     return StyleEngine.load(arguments.model, budget_bytes=budget_bytes, **options)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from magicstyle_core import method
 from magicstyle_core.bank import Inversion
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.hooks import Layer, choose_layers
+from magicstyle_core.layers import Layer, choose_layers
 from magicstyle_core.model import Model
 from magicstyle_core.pixels import mask_tensor
 from magicstyle_core.settings import DRAFT_STEPS, FusionSettings

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from magicstyle_core.images import Picture, open_picture
 from magicstyle_core.serving.jobs import Step
-from magicstyle_core.serving.places import Answer, Facts, Foreseen, Inverted, LayerFacts, Rendered, Task
+from magicstyle_core.serving.places import Answer, Facts, Foreseen, Inverted, LayerFacts, Rendered, Rendering, Task
 from magicstyle_core.settings import DRAFT_STEPS, InversionSettings
 
 NAMES = ("down.0", "up.0")
@@ -23,7 +24,7 @@ NAMES = ("down.0", "up.0")
 class FlatInversion:
     """All that is known of a picture here."""
 
-    digest: str
+    picture: Picture
     session: str
     steps: int
 
@@ -57,7 +58,7 @@ class FlatPlace:
         return self.stored.get((picture.digest, session, inversion.steps or 0))
 
     def keep(self, inversion: Any) -> None:
-        self.stored[inversion.digest, inversion.session, inversion.steps] = inversion
+        self.stored[inversion.picture.digest, inversion.session, inversion.steps] = inversion
 
     def forget(self, session: str) -> int:
         gone = [address for address in self.stored if address[1] == session]
@@ -71,19 +72,20 @@ class FlatPlace:
             sessions[session] = sessions.get(session, 0) + steps * 1000
         return {
             "model": "flat", "device": "cpu", "dtype": "none", "unet_calls": self.calls, "sessions": sessions,
-            "hits": 0, "misses": 0, "messages": [],
+            "hits": 0, "misses": 0, "messages": [], "bytes": {"device": 0, "host": 0},
         }  # fmt: skip
 
     def run(self, task: Task) -> Generator[Answer, None, None]:
-        steps = task.inversion.steps or 8
+        steps, inversions = task.inversion.steps or 8, list[Any]()
         for number, source in enumerate(task.sources):
+            inversions.append(source.inversion or FlatInversion(source.picture, source.session, steps))
             if source.inversion is None:
                 yield from self._steps(source.phase, steps)
-                yield Inverted(number, FlatInversion(source.picture.digest, source.session, steps), steps)  # type: ignore[arg-type]
+                yield Inverted(number, inversions[-1], steps)
         if task.rendering is None:
             return
         settings = task.rendering.settings
-        image = _faded(task)
+        image = _faded(task.rendering, *(inversion.picture.pixels.astype(float) for inversion in inversions[:2]))
         full = settings.render_steps or steps
         if task.rendering.draft and full > DRAFT_STEPS:
             started = time.monotonic()
@@ -105,13 +107,11 @@ class FlatPlace:
                 yield Step(phase, step, total, self.seconds_per_call * (total - step))
 
 
-def _faded(task: Task) -> Image.Image:
+def _faded(rendering: Rendering, content: NDArray[np.float64], style: NDArray[np.float64]) -> Image.Image:
     """The photograph at strength 0, its style's mean colour at strength 1.5; a mask says where."""
-    assert task.rendering is not None  # or there is nothing to paint
-    content, style = (source.picture.pixels.astype(float) for source in task.sources[:2])
-    share = np.full(content.shape[:2], task.rendering.settings.strength / 1.5)
-    if task.rendering.mask is not None:
-        mask = task.rendering.mask.resize((content.shape[1], content.shape[0]))
+    share = np.full(content.shape[:2], rendering.settings.strength / 1.5)
+    if rendering.mask is not None:
+        mask = rendering.mask.resize((content.shape[1], content.shape[0]))
         share *= np.asarray(mask, float) / 255
     pixels = content + share[..., None] * (style.mean((0, 1)) - content)
     return Image.fromarray(pixels.round().astype(np.uint8))

@@ -17,7 +17,7 @@ import magicstyle_core
 
 PACKAGE = Path(magicstyle_core.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
-WITHOUT_TORCH = ["settings", "images", "regions", "metadata", "grid", "errors", "batch", "__main__"]
+WITHOUT_TORCH = ["settings", "images", "regions", "metadata", "grid", "layers", "errors", "batch", "__main__"]
 
 
 def module_name(path: Path) -> str:

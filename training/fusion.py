@@ -15,7 +15,8 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from magicstyle_core.hooks import Fusing, Layer, fused_attention, installed, self_attention_layers
+from magicstyle_core.hooks import Fusing, fused_attention, installed, self_attention_layers
+from magicstyle_core.layers import Layer
 from magicstyle_core.method import Schedule, Step, Trajectory, clean, invert, render
 
 

@@ -15,13 +15,12 @@ import magicstyle_core
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.images import Picture, with_alpha
 from magicstyle_core.metadata import Recipe, StyleUse, encode_mask, write_png
-from magicstyle_core.serving.jobs import Event, Job, Record, Step, Wish
-from magicstyle_core.serving.places import Answer, Inverted, Place, Rendered, Rendering, Source, Task
+from magicstyle_core.serving.jobs import Event, Job, Pause, Record, Step, Waiting, Wish
+from magicstyle_core.serving.places import SHARED, Answer, Inverted, Place, Rendered, Rendering, Source, Task
 from magicstyle_core.serving.turns import Turns
 from magicstyle_core.serving.visitors import Moment, Visitor, Visitors
 from magicstyle_core.settings import DRAFT_STEPS, PRESETS, apply_preset
 
-SHARED = "shared"  # the engine's session of the bundled pictures, which every visitor may read
 QUICK_SECONDS = 1.0  # a draft below it always ends: people wait that long without losing their thought (Nielsen 1993)
 SCRUB = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # strengths of the drafts between which the page cross-fades
 REST_SECONDS = 0.15  # in a drag the next move comes within 0.1 s over a usual network
@@ -162,11 +161,12 @@ class Desk:
         if not any(source.inversion is None for source in task.sources) and not wish.render:
             return False
         missing = sum(source.inversion is None for source in task.sources)
-        calls = 0
+        calls, latest = 0, None
         with closing(self.place.run(task)) as answers:
             for answer in answers:
+                latest = answer or latest
                 match answer:
-                    case Step():
+                    case Step() | Waiting() | Pause():
                         self._tell(visitor, ticket, progress=answer)
                     case Inverted():
                         calls += answer.calls
@@ -187,7 +187,7 @@ class Desk:
                     case MagicStyleError():
                         raise answer
                 yield None
-                if visitor.ticket != ticket and (cut := self._cuts(visitor, job, answer, missing, may_cut)) is not None:
+                if visitor.ticket != ticket and (cut := self._cuts(visitor, job, latest, missing, may_cut)) is not None:
                     return cut
         if not wish.render:
             self._tell(visitor, ticket, message=("ready" if job.is_complete else "read", {}))
@@ -199,15 +199,17 @@ class Desk:
         while visitor.ticket == ticket and time.monotonic() < until:
             time.sleep(REST_SECONDS / 15)
 
-    def _cuts(self, visitor: Visitor, job: Job, answer: Answer, missing: int, may_cut: bool) -> bool | None:
-        """Whether superseded work ends here: None = no, True = within a draft, False = elsewhere."""
+    def _cuts(self, visitor: Visitor, job: Job, answer: Answer | None, missing: int, may_cut: bool) -> bool | None:
+        """Whether superseded work ends after this answer: None = no, True = within a draft, False = elsewhere."""
         if visitor.stopped == visitor.ticket or not visitor.is_open:
             return False
+        if answer is None and missing <= 0:  # nothing was heard of it yet, so its draft may have begun
+            return None
         newer = visitor.wish.job if visitor.wish is not None else None
         if isinstance(answer, Step) and answer.phase == "draft":
             seconds = answer.seconds_left / max(answer.total - answer.step, 1) * answer.total
             return True if seconds >= QUICK_SECONDS and may_cut else None
-        is_inverting = missing and isinstance(answer, Step | Inverted)
+        is_inverting = missing > 0 or (isinstance(answer, Step) and answer.phase in ("photograph", "style"))
         is_shared = newer is not None and newer.inversion == job.inversion and set(job.images) <= set(newer.images)
         return None if is_inverting and is_shared else False
 
@@ -232,7 +234,7 @@ class Desk:
                         return record
                     case MagicStyleError():
                         raise answer
-                yield answer if isinstance(answer, Step) else None
+                yield answer if isinstance(answer, Event) else None
         return calls
 
     def variants(
@@ -258,6 +260,8 @@ class Desk:
                         match answer:
                             case Step():
                                 yield Step("grid", number, len(jobs), answer.seconds_left)
+                            case None | Waiting() | Pause():
+                                yield answer
                             case Inverted():
                                 calls += answer.calls
                                 self.keep(visitor, job, task, answer)

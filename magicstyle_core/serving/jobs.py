@@ -64,6 +64,13 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Work stands still through no fault of the visitor's, and goes on by itself."""
+
+    reason: Literal["moved", "away"]  # a machine was lost and another one begins again; no machine can be reached
+
+
+@dataclass(frozen=True)
 class Record:
     """A picture with everything that is said about it. What is shown, its caption and its download are all this."""
 
@@ -81,4 +88,4 @@ class Record:
         return self.number == 0
 
 
-Event = Waiting | Step
+Event = Waiting | Step | Pause

@@ -17,7 +17,7 @@ from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.images import with_alpha
 from magicstyle_core.metadata import write_picture
 from magicstyle_core.serving.desk import GONE, Desk
-from magicstyle_core.serving.jobs import Event, Record, Step
+from magicstyle_core.serving.jobs import Event, Pause, Record
 from magicstyle_core.serving.places import Foreseen, Inverted, Rendered
 from magicstyle_core.serving.visitors import Visitor
 
@@ -83,9 +83,11 @@ def filmstrip(desk: Desk, visitor: Visitor, record: Record) -> Generator[Event |
                 case Rendered():
                     calls += answer.calls
                     file(answer.image)
+                case Pause():
+                    frames.clear()  # its steps begin again
                 case MagicStyleError():
                     raise answer
-            yield answer if isinstance(answer, Step) else None
+            yield answer if isinstance(answer, Event) else None
     visitor.keep_files("filmstrip", frames)
     return Film(frames, calls)
 

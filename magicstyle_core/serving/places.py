@@ -1,4 +1,4 @@
-"""Where jobs run: here, or on a ZeroGPU Space in a forked process that has the GPU for one call.
+"""Where jobs run: here, or on a ZeroGPU Space in a forked process that has the GPU for one call. A cluster: ray.py.
 
 A place takes a picklable task and gives picklable answers, so nothing above it knows which one it is. An inversion
 crosses as its trajectory on the CPU; its features never do: where they are missing they are computed again.
@@ -17,8 +17,9 @@ from PIL import Image
 
 from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.images import Picture
+from magicstyle_core.layers import choose_blocks
 from magicstyle_core.metadata import circumstances
-from magicstyle_core.serving.jobs import Phase, Step
+from magicstyle_core.serving.jobs import Pause, Phase, Step, Waiting
 from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ try:
 except ImportError:  # everywhere but on a Space
     spaces = None
 
+SHARED = "shared"  # the engine's session of the bundled pictures, which every visitor may read
 START_SECONDS = 15  # ZeroGPU: weights to the GPU, decoding
 SECONDS_PER_CALL = 0.1  # ZeroGPU: some times what a UNet call takes there at 512 pixels
 MAX_SECONDS = 120  # ZeroGPU: what an anonymous visitor has a day
@@ -108,7 +110,7 @@ class Rendered:
     circumstances: dict[str, Any]  # fields of a Recipe: what the process that made it knows
 
 
-Answer = Step | Inverted | RoundTrip | Foreseen | Rendered | MagicStyleError
+Answer = Step | Waiting | Pause | Inverted | RoundTrip | Foreseen | Rendered | MagicStyleError
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,11 @@ class Place(Protocol):
     def keep(self, inversion: Inversion) -> None:
         """Files an inversion in its session."""
 
-    def run(self, task: Task) -> Generator[Answer, None, None]:
-        """Works. An error for the user is the last answer: across processes only values arrive unharmed."""
+    def run(self, task: Task) -> Generator[Answer | None, None, None]:
+        """Works; None = no news yet. Closing it ends the work at the next call.
+
+        An error for the user is the last answer: across processes only values arrive unharmed.
+        """
 
     def forget(self, session: str) -> int:
         """Drops everything of a session; returns the bytes freed."""
@@ -180,9 +185,7 @@ class Here:
         self.forget, self.stats = engine.forget, engine.stats
 
     def expand(self, layers: Sequence[str]) -> list[str]:
-        from magicstyle_core.hooks import choose_layers
-
-        return list(dict.fromkeys(layer.block for layer in choose_layers(self.engine.layers(), layers)))
+        return choose_blocks(self.engine.layers(), layers)
 
     def open(self, path: str | Path, size: int | None) -> Picture:
         return self.engine.prepare(path, size)

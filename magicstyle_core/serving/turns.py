@@ -22,10 +22,11 @@ T = TypeVar("T")
 class Run(Generic[T]):
     """Work in the line: a generator of events, worked through slice by slice."""
 
-    def __init__(self, turns: Turns, steps: Generator[Event | None, None, T], idle: bool) -> None:
+    def __init__(self, turns: Turns, steps: Generator[Event | None, None, T], idle: bool, owner: str) -> None:
         self.turns = turns
         self.steps = steps
         self.idle = idle
+        self.owner = owner
         self.context = contextvars.copy_context()  # ZeroGPU reads the visitor's request from it
         self.latest: Event | None = None
         self.version = 0
@@ -83,11 +84,19 @@ class Turns:
         self._slice_seconds = FIRST_GUESS
         self._lock = threading.Lock()  # guards all of the above and every run
 
-    def submit(self, steps: Generator[Event | None, None, T], *, idle: bool = False) -> Run[T]:
-        """Puts work at the end of the line. It yields an event, or None for a step without news."""
-        run = Run(self, steps, idle)
+    def submit(self, steps: Generator[Event | None, None, T], *, idle: bool = False, owner: str = "") -> Run[T]:
+        """Puts work at the end of the line. It yields an event, or None for a step without news.
+
+        An owner's work comes where cancelled work of the same owner still stands in the line, if it does: who thinks
+        better of it loses no place.
+        """
+        run = Run(self, steps, idle, owner)
         with self._lock:
-            (self._idle if idle else self._line).append(run)
+            places = [n for n, other in enumerate(self._line) if owner and other.owner == owner and other.is_cancelled]
+            if places:
+                self._line.insert(places[0], run)
+            else:
+                (self._idle if idle else self._line).append(run)
             if self._threads < self.at_once:
                 self._threads += 1
                 threading.Thread(target=self._work, name="model", daemon=True).start()

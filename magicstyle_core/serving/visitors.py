@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from magicstyle_core.serving.jobs import Job, Record, Step, Waiting, Wish
+from magicstyle_core.serving.jobs import Event, Job, Record, Wish
 
 if TYPE_CHECKING:
     from magicstyle_core.images import Picture
@@ -42,7 +42,7 @@ class Board:
     record: Record | None = None  # the picture that stands on the page
     complete: Record | None = None  # the last finished one, which Stop brings back
     wanted: Job | None = None  # the newest wish
-    progress: Step | Waiting | None = None
+    progress: Event | None = None
     message: tuple[str, dict[str, Any]] = ("start", {})  # key and values of a sentence, see ui/texts.py
     is_working: bool = False
     scrub: tuple[tuple[float, str], ...] = ()  # strength and file of the drafts around the picture

@@ -20,7 +20,7 @@ from magicstyle_core.images import Picture
 from magicstyle_core.metadata import read_png
 from magicstyle_core.regions import face_mask, fit_mask, open_mask
 from magicstyle_core.serving.desk import GONE, Desk
-from magicstyle_core.serving.jobs import Job, Record, Region, Step
+from magicstyle_core.serving.jobs import Job, Pause, Record, Region, Step, Waiting
 from magicstyle_core.serving.outputs import download
 from magicstyle_core.serving.turns import Run
 from magicstyle_core.serving.visitors import Visitor
@@ -318,10 +318,13 @@ class _Explained:
 
 async def _progress(run: Run[Any]) -> AsyncIterator[dict[str, Any]]:
     async for event in run.events():
-        if isinstance(event, Step):
-            yield {"phase": event.phase, "step": event.step, "total": event.total}
-        else:
-            yield {"phase": "waiting", "step": event.place, "total": event.place}
+        match event:
+            case Step():
+                yield {"phase": event.phase, "step": event.step, "total": event.total}
+            case Waiting():
+                yield {"phase": "waiting", "step": event.place, "total": event.place}
+            case Pause():
+                yield {"phase": event.reason, "step": 0, "total": 0}
 
 
 def _result(run: Run[T]) -> T:

@@ -8,7 +8,7 @@ from html import escape
 import gradio as gr
 
 from magicstyle_core import ASSETS
-from magicstyle_core.serving.jobs import Event, Record, Waiting
+from magicstyle_core.serving.jobs import Event, Pause, Record, Waiting
 from magicstyle_core.serving.visitors import Board
 from magicstyle_core.settings import TABLE
 from magicstyle_core.ui.texts import label
@@ -40,8 +40,9 @@ class Result:
 
 def progress(visit: Visit, event: Event) -> str:
     """How far something is, or what it waits for, with a bar."""
-    if isinstance(event, Waiting):
-        text = visit.html("waiting", place=event.place, seconds=event.seconds)
+    if isinstance(event, Waiting | Pause):
+        values = {"place": event.place, "seconds": event.seconds} if isinstance(event, Waiting) else {}
+        text = visit.html(event.reason if isinstance(event, Pause) else "waiting", **values)
         return f'<p class="ms-message" role="status">{text}</p><progress aria-label="{text}"></progress>'
     phase = visit.say(f"phase_{event.phase}")
     text = visit.html("step", phase=phase, step=event.step, total=event.total, seconds=event.seconds_left)

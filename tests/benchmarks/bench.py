@@ -37,7 +37,8 @@ from torch import Tensor
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, StyleEngine
 from magicstyle_core.bank import FeatureBank
-from magicstyle_core.hooks import Fusing, Layer, fuse, record
+from magicstyle_core.hooks import Fusing, fuse, record
+from magicstyle_core.layers import Layer
 from magicstyle_core.loading import DTYPES, probed_xformers
 from magicstyle_core.method import Attend, sdpa
 from magicstyle_core.pixels import to_image, to_tensor

@@ -12,11 +12,11 @@ from magicstyle_core.hooks import (
     Features,
     Fusing,
     OneTokenAttention,
-    choose_layers,
     fuse,
     record,
     self_attention_layers,
 )
+from magicstyle_core.layers import choose_layers
 
 LATENTS = (1, 4, 8, 8)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.__main__ import main
-from magicstyle_core.hooks import choose_layers
+from magicstyle_core.layers import choose_layers
 from magicstyle_core.settings import PRESETS
 from tests.tiny_layouts import change_json, write_xl
 

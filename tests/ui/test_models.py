@@ -15,7 +15,7 @@ from PIL import Image
 import app
 from magicstyle_core import StyleEngine
 from magicstyle_core.__main__ import main
-from magicstyle_core.hooks import choose_layers
+from magicstyle_core.layers import choose_layers
 from magicstyle_core.serving.places import Here
 from tests.tiny_layouts import LAYOUTS, Layout, change_json, write_sd, write_xl
 
