@@ -50,6 +50,9 @@ class FlatReplica(Replica):
     async def facts(self) -> tuple[Any, ...]:
         return self.flat.facts, []
 
+    async def stored(self) -> list[tuple[str, str, int]]:
+        return list(self.flat.stored)
+
     async def slow_down(self, seconds_per_call: float) -> None:
         self.flat.seconds_per_call = seconds_per_call
 
@@ -62,6 +65,10 @@ class FlatCluster(Cluster):
 
     def expand(self, layers: Sequence[str]) -> list[str]:
         return KeepingPlace().expand(layers)
+
+    @property
+    def stored(self) -> list[tuple[str, str, int]]:
+        return [address for each in self._ask("stored") or [] for address in each]
 
     @property
     def seconds_per_call(self) -> float:

@@ -107,10 +107,10 @@ def test_only_the_page_knows_gradio() -> None:
             assert not any(word.split(".")[0] == "gradio" for word in words), name
 
 
-def test_settings_pictures_and_serving_work_without_torch() -> None:
+def test_settings_pictures_serving_and_the_page_work_without_torch_and_ray() -> None:
     serving = [name for name in MODULES if name.startswith("magicstyle_core.serving")]
-    modules = [f"magicstyle_core.{name}" for name in WITHOUT_TORCH] + serving
-    blocked = "import sys; sys.modules['torch'] = sys.modules['diffusers'] = None; "
+    modules = [f"magicstyle_core.{name}" for name in (*WITHOUT_TORCH, "app")] + serving
+    blocked = "import sys; sys.modules['torch'] = sys.modules['diffusers'] = sys.modules['ray'] = None; "
     code = blocked + "; ".join(f"import {name}" for name in modules)
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

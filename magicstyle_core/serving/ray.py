@@ -114,7 +114,7 @@ class Replica:
             last: Exception | None = None
             try:
                 with closing(self._work(task, pictures)) as each:
-                    for answer in each:
+                    for answer in filter(None, each):
                         loop.call_soon_threadsafe(answers.put_nowait, answer)
                         yield None
             except Exception as error:
@@ -152,7 +152,7 @@ class Replica:
             self.runs.discard(run)
             self._measure()
 
-    def _work(self, task: Task, pictures: Mapping[str, Any]) -> Generator[Answer, None, None]:
+    def _work(self, task: Task, pictures: Mapping[str, Any]) -> Generator[Answer | None, None, None]:
         """The task's answers, with what is stored here and pictures of what is not."""
         import ray
 

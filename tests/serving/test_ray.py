@@ -70,7 +70,7 @@ def task(tmp_path: Path) -> MakeTask:
                 Image.fromarray(pixels).save(path)
             picture = place.open(path, SIZE)
             known = place.known(picture, inversion, session=visitor)
-            sources.append(Source(picture, visitor, name, known))  # type: ignore[arg-type]  # both are phases
+            sources.append(Source(picture, visitor, name, known))
         return Task(tuple(sources), inversion, rendering=Rendering((1.0,), settings, None, draft))
 
     return task
@@ -246,7 +246,7 @@ def test_the_cluster_lost_and_back_costs_a_sentence_and_a_pause(cluster: Cluster
         if answer is not None:
             seen.append(answer)
         if isinstance(answer, Step) and answer.phase == "full" and len(seen) == 3:
-            os.kill(cluster._process.pid, signal.SIGKILL)  # the driver, and with it all of its cluster
+            cluster._process.kill()  # the driver, and with it all of its cluster
     assert Pause("away") in seen
     assert isinstance(seen[-1], Rendered)
     assert len(replicas(cluster)) == 2
