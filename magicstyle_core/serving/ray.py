@@ -114,8 +114,9 @@ class Replica:
             last: Exception | None = None
             try:
                 with closing(self._work(task, pictures)) as each:
-                    for answer in filter(None, each):
-                        loop.call_soon_threadsafe(answers.put_nowait, answer)
+                    for answer in each:
+                        if answer is not None:
+                            loop.call_soon_threadsafe(answers.put_nowait, answer)
                         yield None
             except Exception as error:
                 logging.getLogger(__name__).exception("a job failed")
