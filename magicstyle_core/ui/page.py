@@ -127,16 +127,9 @@ class Page:
         if content:
             picture = self.desk.picture(visit.visitor, content, inversion.size)
             mask = self.regions.mask(visit, region, picture, content)
-            self._keep_original(visit, content, inversion.size)
+            self.pictures.keep_original(visit, content, inversion.size)
         place = region if mask is not None else "everywhere"
         return Job(content, tuple(styles), settings, inversion, place, mask), updates
-
-    def _keep_original(self, visit: Visit, content: str, size: int | None) -> None:
-        """The photograph at the model's size, for looking at it in the place of the result."""
-        if content not in visit.visitor.originals:
-            path = visit.visitor.new_file("photograph.webp")
-            self.desk.picture(visit.visitor, content, size).image.save(path, quality=90)
-            visit.visitor.originals[content] = str(path)
 
     def wish(self, data: Data, request: gr.Request) -> Updates:
         return self._wish(data, request, pressed=False)

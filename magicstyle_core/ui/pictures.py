@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from magicstyle_core.errors import ImageError
+from magicstyle_core.images import with_alpha
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.ui.inputs import Photograph, Slider
@@ -75,6 +76,14 @@ class Pictures:
                 else:
                     self._remember(visit, box, data[box])
         return {**updates, self.wall: self.wall_of(visit)}
+
+    def keep_original(self, visit: Visit, content: str, size: int | None) -> None:
+        """The photograph at the model's size as a file, for looking at it in the place of the result."""
+        if content not in visit.visitor.originals:
+            path = visit.visitor.new_file("photograph.webp")
+            picture = self.desk.picture(visit.visitor, content, size)
+            with_alpha(picture.image, picture).save(path, quality=90)
+            visit.visitor.originals[content] = str(path)
 
     def _remember(self, visit: Visit, box: gr.Image, path: str) -> None:
         own = visit.visitor.styles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ from PIL import Image
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.serving import places
-from magicstyle_core.serving.places import Here, Inverted, Rendered, Rendering, Source, Task, ZeroGPU, place_for
+from magicstyle_core.serving.places import (
+    Foreseen,
+    Here,
+    Inverted,
+    Rendered,
+    Rendering,
+    Source,
+    Task,
+    ZeroGPU,
+    place_for,
+)
 
 STEPS, SIZE = 6, 64
 
@@ -104,6 +115,25 @@ def test_a_task_asks_for_the_seconds_that_it_may_take(
     next(elsewhere.run(wish))
     seconds = places.spaces.seconds
     assert seconds == [places.START_SECONDS + int(wish.most_calls(elsewhere.facts.steps) * places.SECONDS_PER_CALL)]
+
+
+def test_every_step_can_be_seen_for_the_calls_of_one_render(
+    own: StyleEngine, elsewhere: ZeroGPU, tmp_path: Path, astronaut: Image.Image, painted: Image.Image
+) -> None:
+    here = Here(own)
+    asked = task(here, tmp_path, astronaut, painted)
+    for answer in here.run(asked):
+        if isinstance(answer, Inverted):
+            here.keep(answer.inversion)
+    asked = task(here, tmp_path, astronaut, painted)
+    assert asked.rendering is not None
+    asked = replace(asked, rendering=replace(asked.rendering, draft=False, previews=True))
+    for place in (here, elsewhere):
+        seen = [answer for answer in place.run(asked) if isinstance(answer, Foreseen | Rendered)]
+        assert [type(answer) for answer in seen] == [Foreseen] * (STEPS - 1) + [Rendered]
+        assert all(answer.image.size == (SIZE, SIZE) for answer in seen)
+        assert isinstance(seen[-1], Rendered)
+        assert seen[-1].calls == STEPS + (2 * STEPS if place is elsewhere else 0)  # features never cross
 
 
 def test_errors_keep_their_message(
