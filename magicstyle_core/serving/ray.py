@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
+from magicstyle_core import limits
 from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.images import Picture
 from magicstyle_core.options import add_model_options, load_engine
@@ -40,6 +41,7 @@ JOBS_A_REPLICA = 2.0  # ongoing ones for which the cluster is scaled: one at wor
 DRAIN_SECONDS = 600.0  # that a replica which is scaled away has for the jobs that it began
 STORE_BYTES = 512 << 20  # the object store of a cluster of this machine's
 ASK_SECONDS = 10.0  # that all replicas have for a short answer
+HOST_SHARE = 4  # one part in so many of a machine's memory is for features, as in one process
 WAITS = [0.1, 0.3, 1, 3, 10, 30, 100]  # bounds of the waiting times that Ray's metrics count, seconds
 
 
@@ -268,7 +270,7 @@ def drive(
         handle = _connect(kind, address, options, replicas)
         facts = handle.facts.remote().result()
     except Exception as error:
-        refusal = re.search(r"(?:Model|Settings)Error: (.+)", str(error))
+        refusal = re.search(r"(?:Model|Settings)Error: ([^\n\\]+)", f"{error} {_complaints()}")
         pipe.send(refusal[1] if refusal else f"The Ray cluster {address!r} cannot be used: {_line(error)}.")
         return
     pipe.send(facts)
@@ -328,8 +330,11 @@ def _connect(kind: type[Replica], address: str, options: Mapping[str, Any], repl
     else:
         ray.init(address, **quiet)
     serve.start(proxy_location="Disabled")  # pages come by handle, and no port is opened
-    if NAME not in serve.status().applications:
+    known = serve.status().applications.get(NAME)
+    if known is None or known.status == "DEPLOY_FAILED":
         least, most = replicas
+        if address == LOCAL and options.get("budget") is None:  # else every replica takes a share of all memory
+            options = {**options, "budget": limits.memory_bytes() / HOST_SHARE / most / 1e9}
         there = ray.cluster_resources()
         cpus, gpus = there.get("CPU", 1.0), there.get("GPU", 0.0)
         on_gpu = gpus >= 1 and options.get("device", "auto") in ("auto", "cuda")
@@ -339,6 +344,16 @@ def _connect(kind: type[Replica], address: str, options: Mapping[str, Any], repl
         number = {"num_replicas": least} if least == most else {"autoscaling_config": scaling}
         serve.run(application(kind, options, ray_actor_options=resources, **number), name=NAME, route_prefix=None)
     return serve.get_app_handle(NAME)
+
+
+def _complaints() -> str:
+    """What Ray Serve says of the replicas, tracebacks included."""
+    from ray import serve
+
+    with suppress(Exception):  # there may be no cluster to ask
+        deployments = [each for one in serve.status().applications.values() for each in one.deployments.values()]
+        return " ".join(deployment.message for deployment in deployments)
+    return ""
 
 
 def addresses(task: Task) -> list[tuple[str, str]]:

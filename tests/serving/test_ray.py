@@ -29,6 +29,7 @@ from tests.until import until
 
 pytestmark = pytest.mark.ray
 
+ROOT = Path(__file__).parent.parent.parent
 STEPS, SIZE = 6, 64
 MOVES = [FusionSettings(strength=strength) for strength in (1.0, 0.8, 0.6, 0.4, 0.2, 1.2)]
 
@@ -255,6 +256,20 @@ def test_the_cluster_lost_and_back_costs_a_sentence_and_a_pause(cluster: Cluster
 def test_without_ray_the_flag_says_what_to_install(tmp_path: Path) -> None:
     hidden = "import sys; sys.modules['ray'] = None; from magicstyle_core.__main__ import main; "
     code = hidden + "sys.exit(main(['serve', '--ray']))"
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr.strip()) == (1, f"error: {INSTALL}")
+
+
+def test_the_manifest_is_one_that_ray_takes() -> None:
+    """KubeRay hands `serveConfigV2` to Ray, whose own schema checks it; what it deploys is what a page asks for."""
+    code = (
+        "import yaml; from ray.serve.schema import ServeDeploySchema as Schema; "
+        "from magicstyle_core.serving.ray import build; "
+        "manifest = next(yaml.safe_load_all(open('docs/rayservice.yaml'))); "
+        "config = yaml.safe_load(manifest['spec']['serveConfigV2']); (app,) = Schema(**config).applications; "
+        "built = build(app.args)._bound_deployment; (studio,) = app.deployments; "
+        "print(app.name, studio.name == built.name, *built.init_args[0])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout.split() == ["magicstyle", "True", "model"], ran.stderr
