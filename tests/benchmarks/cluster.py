@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -183,7 +183,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     simulate_.add_argument("--answers-a-second", type=float, required=True, help="of one page process: `rate`")
     simulate_.add_argument("--busy", type=float, default=0.2, help="share of the visitors who move something")
     options = vars(parser.parse_args(argv))
-    {"overhead": overhead, "rate": rate, "simulate": simulate}[options.pop("command")](**options)
+    sections: dict[str, Callable[..., None]] = {"overhead": overhead, "rate": rate, "simulate": simulate}
+    sections[options.pop("command")](**options)
 
 
 if __name__ == "__main__":
