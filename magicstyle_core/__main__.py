@@ -21,7 +21,7 @@ from magicstyle_core.grid import Grid, parse_values
 from magicstyle_core.layers import GROUPS
 from magicstyle_core.options import add_cluster_options, add_model_options, add_settings, load_engine
 from magicstyle_core.serving.visitors import GRACE_SECONDS
-from magicstyle_core.settings import PRESETS, TABLE, InversionSettings, table
+from magicstyle_core.settings import NONE, PRESETS, TABLE, InversionSettings, table
 
 SHOWN = ("output", "size", "seconds", "unet_calls")  # of a picture; with --json all of its recipe
 
@@ -44,6 +44,10 @@ def build_parser() -> Parser:
         "--style", action="append", type=Path, default=[], metavar="FILE", help="may be given several times"
     )
     order.add_argument("--weight", nargs="+", type=float, metavar="W", help="one for each style, such as 1 3")
+    order.add_argument(
+        "--style-mask", nargs="+", metavar="FILE",
+        help=f"one for each style, which is looked at where it is white; {NONE} = everywhere",
+    )  # fmt: skip
     order.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT",
         help="a .png, which carries its settings, a .jpg or .webp, which don't; or a folder for PNGs",

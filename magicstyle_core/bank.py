@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from magicstyle_core.hooks import Features
@@ -25,6 +26,7 @@ class Inversion:
     picture: Picture
     timesteps: tuple[int, ...]  # t_0 < ... < t_{T-1}
     trajectory: Trajectory  # (T, 1, channels, height, width), fp32 on the CPU, with the model's margin
+    mask: Image.Image | None = None  # white where it may be looked at when it is a style; None = everywhere
 
     @property
     def steps(self) -> int:

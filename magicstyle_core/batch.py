@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from magicstyle_core.metadata import (
     write_picture,
 )
 from magicstyle_core.regions import face_mask, fit_mask, open_mask
-from magicstyle_core.settings import RENAMED_PRESETS, TABLE, FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.settings import NONE, RENAMED_PRESETS, TABLE, FusionSettings, InversionSettings, apply_preset
 
 if TYPE_CHECKING:
     from magicstyle_core.bank import Inversion
@@ -49,6 +49,7 @@ class Order:
 
     outputs: dict[Path, Path]  # by photograph
     styles: list[tuple[Path, float]]
+    style_masks: list[Image.Image | None] | None  # for each style; None = those of the saved recipe
     base: FusionSettings | None  # None = the model's own preset
     changes: dict[str, Any]  # to it
     inversion: InversionSettings
@@ -100,6 +101,7 @@ def take(arguments: argparse.Namespace) -> Order:
     return Order(
         outputs=_outputs(contents, styles, arguments.output),
         styles=list(zip(styles, _weights(arguments.weight, saved, len(styles)), strict=True)),
+        style_masks=_style_masks(arguments.style_mask, len(styles)),
         base=base,
         changes=changes,
         inversion=saved.inversion.replace(**{name: value for name, value in given.items() if name not in changes}),
@@ -118,6 +120,12 @@ def _weights(given: list[float] | None, saved: Recipe, count: int) -> list[float
         text = " ".join(f"{weight:g}" for weight in given)
         raise SettingsError(f"--weight got {text}, expected {count}, one for each style, each above 0.")
     return given
+
+
+def _style_masks(given: list[str] | None, count: int) -> list[Image.Image | None] | None:
+    if given is not None and len(given) != count:
+        raise SettingsError(f"--style-mask got {' '.join(given)}, expected {count}, one for each style.")
+    return [None if path == NONE else open_mask(Path(path)) for path in given] if given is not None else None
 
 
 def _outputs(contents: Sequence[Path], styles: Sequence[Path], output: Path) -> dict[Path, Path]:
@@ -178,7 +186,7 @@ class Batch:
         """
         failed, outputs = 0, self.order.outputs
         with tqdm(total=self.calls, unit="call", disable=None, leave=False) as bar:
-            styles = [(self._invert(path, "styles", bar), weight) for path, weight in self.order.styles]
+            styles = self._styles(bar)
             for content, output in outputs.items():
                 try:
                     show(self._stylize_one(content, styles, output, bar))
@@ -212,9 +220,12 @@ class Batch:
             settings=self.settings,
             inversion=self.inversion,
             content=picture.digest,
-            styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in styles),
+            styles=tuple(
+                StyleUse(digest=style.picture.digest, weight=weight, mask=encode_mask(style.mask))
+                for style, weight in styles
+            ),
             region=self.order.region or ("mask" if mask else "everywhere"),
-            mask=encode_mask(mask) if mask else "",
+            mask=encode_mask(mask),
             upsample=self.order.upsample,
             **circumstances(self.engine, content, *(style for style, _ in styles)),
         )
@@ -250,8 +261,8 @@ class Batch:
         mask = self.order.mask_for(picture)
         images: dict[tuple[int, int], Image.Image | Exception] = {}
         with tqdm(total=grid.total, unit="picture", disable=None, leave=False) as bar:
-            styles = [(self.engine.invert(path, self.inversion), weight) for path, weight in self.order.styles]
-            inverted = self.engine.invert(picture, self.inversion)
+            styles = self._styles(None)
+            inverted = self._invert(picture, "photographs", None)
             for cell in grid.cells(self.settings):
                 try:
                     if cell.error is not None:
@@ -276,7 +287,7 @@ class Batch:
         picture = self.engine.prepare(content, self.inversion.size)
         mask = self.order.mask_for(picture)
         with tqdm(total=self.calls, unit="call", disable=None, leave=False) as bar:
-            styles = [(self._invert(path, "styles", bar), weight) for path, weight in self.order.styles]
+            styles = self._styles(bar)
             inverted = self._invert(picture, "photographs", bar)
             self.engine.stylize(inverted, styles, self.settings, mask=mask)
         maps = look(self.engine, inverted, styles, self.settings, spot, mask=mask, group=group)
@@ -289,7 +300,17 @@ class Batch:
         _save(joined, output, None)
         return 0
 
-    def _invert(self, source: Path | Picture, session: str, bar: tqdm[Any]) -> Inversion:
+    def _styles(self, bar: tqdm[Any] | None) -> list[tuple[Inversion, float]]:
+        """Every style inverted, with its mask and its weight. Raises ImageError: a mask has another shape."""
+        styles = []
+        for number, (path, weight) in enumerate(self.order.styles):
+            style = self._invert(path, "styles", bar)
+            saved = {use.digest: use.mask_image for use in self.order.saved.styles}
+            mask = self.order.style_masks[number] if self.order.style_masks else saved.get(style.picture.digest)
+            styles.append((replace(style, mask=mask and fit_mask(mask, style.picture.image.size)), weight))
+        return styles
+
+    def _invert(self, source: Path | Picture, session: str, bar: tqdm[Any] | None) -> Inversion:
         """Each model call moves the bar."""
         steps = self.engine.inverting(source, self.inversion, session=session)
         while True:
@@ -298,7 +319,8 @@ class Batch:
             except StopIteration as stop:
                 inversion: Inversion = stop.value
                 return inversion
-            bar.update()
+            if bar is not None:
+                bar.update()
 
 
 def _save(image: Image.Image, output: Path, recipe: Recipe | None) -> None:

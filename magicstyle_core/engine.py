@@ -199,7 +199,7 @@ class StyleEngine:
         """Renders step by step; closing the iterator stops within one UNet call.
 
         Args:
-            styles: one inversion, or several with positive weights.
+            styles: one inversion, or several with positive weights; those with a mask are looked at where it is white.
             mask: white = settings.strength, black = settings.outside; resized to the content.
             draft: render over at most DRAFT_STEPS of the stored steps.
             preview_every: a preview at every so many steps, all of them new; 0 = the final picture alone.
@@ -246,8 +246,9 @@ class StyleEngine:
         """What surrounds the UNet call at a stored step: FFA in the layers of the plan, and the model's lock."""
         settings, weights = wish.settings, [weight for _, weight in wish.styles]
         how = Fusing(
-            wish.strength, settings.structure, settings.temperature, settings.fusion, weights, self.model.attend
-        )
+            wish.strength, settings.structure, settings.temperature, settings.fusion, weights, self.model.attend,
+            [style.trajectory.allowed for style, _ in wish.styles],
+        )  # fmt: skip
 
         @contextmanager
         def around(step: int) -> Iterator[None]:
@@ -346,9 +347,12 @@ class StyleEngine:
             settings=settings,
             inversion=InversionSettings(steps=content.steps, size=max(content.picture.pixels.shape[:2])),
             content=content.picture.digest,
-            styles=tuple(StyleUse(digest=style.picture.digest, weight=weight) for style, weight in wish.styles),
+            styles=tuple(
+                StyleUse(digest=style.picture.digest, weight=weight, mask=encode_mask(style.mask))
+                for style, weight in wish.styles
+            ),
             region=region,
-            mask="" if mask is None else encode_mask(mask.convert("L").resize(content.picture.image.size)),
+            mask=encode_mask(mask and mask.convert("L").resize(content.picture.image.size)),
             device=self.model.device.type,
             dtype=str(self.model.dtype).removeprefix("torch."),
             tier="computed" if bank is None else "host" if bank.device != self.model.device else "device",

@@ -112,11 +112,33 @@ class Fusing:
     fusion: Fusion = "blend"
     weights: Sequence[float] = (1.0,)  # of the styles, positive
     attend: Attend = sdpa
+    allowed: Sequence[Tensor | None] = ()  # of each style, where it may be looked at; () = everywhere in all
 
     def at(self, layer: Layer) -> Tensor:
         """Strength per query of a layer: (batch or 1, 1, tokens, 1)."""
         rows, columns = layer.size(self.strength.shape[2], self.strength.shape[3])
         return F.adaptive_avg_pool2d(self.strength, (rows, columns)).flatten(1)[:, None, :, None]
+
+    def part(self, layer: Layer, styles: Sequence[Tensor]) -> list[Tensor]:
+        """Of the styles' inputs of a layer (batch, tokens, channels) the tokens that may be looked at.
+
+        The others get no attention at all: a softmax without a key is the one with -inf for its logit.
+        """
+        allowed = self.allowed or [None] * len(styles)
+        return [
+            style if map_ is None else style[:, allowed_tokens(layer, map_)]
+            for style, map_ in zip(styles, allowed, strict=True)
+        ]
+
+
+def allowed_tokens(layer: Layer, allowed: Tensor) -> Tensor:
+    """Numbers of the layer's tokens at least half of which may be looked at; where there is none, of the nearest one.
+
+    Args:
+        allowed: bool (height, width) of the latents.
+    """
+    share = F.adaptive_avg_pool2d(allowed[None].float(), layer.size(*allowed.shape)).flatten()  # (tokens,)
+    return (share >= min(0.5, float(share.max()))).nonzero()[:, 0]
 
 
 def fused_attention(
@@ -178,7 +200,9 @@ def fuse(
 ) -> Iterator[None]:
     """Within the block, the given layers attend by FFA over these features."""
     processors = {
-        layer.name: _Fuse(content[layer.name], [features[layer.name] for features in styles], how, how.at(layer))
+        layer.name: _Fuse(
+            content[layer.name], how.part(layer, [features[layer.name] for features in styles]), how, how.at(layer)
+        )
         for layer in layers
     }
     with installed(unet, processors):

@@ -17,12 +17,15 @@ from magicstyle_core import method
 from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
+from magicstyle_core.hooks import allowed_tokens
 from magicstyle_core.images import Picture
 from magicstyle_core.layers import Layer
 from magicstyle_core.plan import Plan, Styles, plan
-from magicstyle_core.settings import FusionSettings
+from magicstyle_core.settings import WAY_DOWN, FusionSettings
 
-WAY_DOWN = 0.25  # where a render is looked at unless told otherwise: shapes are there, and style still enters
+
+class NotRendered(SettingsError):
+    """The lens looks at renders that are remembered, and this one is not."""
 
 
 @torch.no_grad()
@@ -51,7 +54,8 @@ def look(
         One map for each style, (height, width) of its latents.
 
     Raises:
-        SettingsError: no layer fuses, or these settings were not rendered yet.
+        SettingsError: no layer fuses.
+        NotRendered: these settings were not rendered yet, or too long ago.
     """
     wish = plan(engine.model, content, styles, settings, mask)
     layers = [layer for layer in wish.layers if layer.group == group] or wish.layers
@@ -71,11 +75,14 @@ def look(
         own = attn.to_q(content_features[layer.name][:, token : token + 1].to(target))
         query = (query + settings.structure * (own - query)).unflatten(-1, (attn.heads, -1))[0, 0]  # (heads, dim)
         logits = []
-        for features_s, (_, weight) in zip(style_features, wish.styles, strict=True):
-            key = attn.to_k(features_s[layer.name].to(target)).unflatten(-1, (attn.heads, -1))[
-                0
-            ]  # (tokens, heads, dim)
+        for features_s, (style, weight) in zip(style_features, wish.styles, strict=True):
+            key = attn.to_k(features_s[layer.name].to(target))[0]  # (tokens, channels)
+            key = key.unflatten(-1, (attn.heads, -1))  # (tokens, heads, dim)
             dots = torch.einsum("hd,thd->ht", query, key) * settings.temperature / query.shape[-1] ** 0.5
+            if style.trajectory.allowed is not None:
+                tokens = allowed_tokens(layer, style.trajectory.allowed)
+                weight *= key.shape[0] / len(tokens)
+                dots = torch.full_like(dots, -torch.inf).index_copy(1, tokens.to(dots.device), dots[:, tokens])
             logits.append(dots.float() + np.log(weight / key.shape[0]))  # (heads, style_tokens)
         shares = torch.cat(logits, 1).softmax(1).mean(0).cpu().split([part.shape[1] for part in logits])
         for total, share in zip(maps, shares, strict=True):
@@ -101,7 +108,7 @@ def _known_step(engine: StyleEngine, wish: Plan, way_down: float) -> tuple[int, 
         latents = engine.store.remembered(wish.content.session, wish.history[n])
         if latents is not None and settings.start <= places[n] <= settings.end:
             return n, latents.to(engine.model.device)
-    raise SettingsError("The lens needs the picture with these settings; render it in full first.")
+    raise NotRendered("The lens needs the picture with these settings; render it in full first.")
 
 
 @contextmanager

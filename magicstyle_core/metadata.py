@@ -41,6 +41,12 @@ class StyleUse(_Frozen):
 
     digest: str = ""
     weight: float = Field(default=1.0, gt=0)
+    mask: str = ""  # where it was looked at, a PNG in base64; "" = everywhere
+
+    @property
+    def mask_image(self) -> Image.Image | None:
+        """Mode "L", white where it was looked at. Raises MetadataError when it cannot be read."""
+        return _decoded(self.mask)
 
 
 class Recipe(_Frozen):
@@ -70,19 +76,25 @@ class Recipe(_Frozen):
     @property
     def mask_image(self) -> Image.Image | None:
         """The region, mode "L", white where the style goes. Raises MetadataError when it cannot be read."""
-        if not self.mask:
-            return None
-        try:
-            with Image.open(io.BytesIO(base64.b64decode(self.mask, validate=True)), formats=["PNG"]) as mask:
-                if max(mask.size) > LARGEST_SIDE:
-                    raise ValueError(f"{mask.width} × {mask.height} pixels")
-                return mask.convert("L")
-        except Exception as error:  # Pillow raises many different kinds on damaged files
-            raise MetadataError(f"The region in the picture is damaged ({error}); give the original file.") from error
+        return _decoded(self.mask)
 
 
-def encode_mask(mask: Image.Image) -> str:
+def _decoded(mask: str) -> Image.Image | None:
+    if not mask:
+        return None
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(mask, validate=True)), formats=["PNG"]) as picture:
+            if max(picture.size) > LARGEST_SIDE:
+                raise ValueError(f"{picture.width} × {picture.height} pixels")
+            return picture.convert("L")
+    except Exception as error:  # Pillow raises many different kinds on damaged files
+        raise MetadataError(f"The region in the picture is damaged ({error}); give the original file.") from error
+
+
+def encode_mask(mask: Image.Image | None) -> str:
     """A mask of mode "L" as `Recipe.mask` has it."""
+    if mask is None:
+        return ""
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()

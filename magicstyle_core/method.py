@@ -143,9 +143,11 @@ class Trajectory:
 
     latents: Tensor  # z_0 ... z_{T-1}, (T, batch, channels, height, width)
     noise: Tensor  # the noise estimate at every (z_i, t_i), the same shape
+    allowed: Tensor | None = None  # which part serves as a style, bool (height, width); None = all of it
 
     def to(self, device: torch.device) -> Trajectory:
-        return Trajectory(self.latents.to(device), self.noise.to(device))
+        allowed = None if self.allowed is None else self.allowed.to(device)
+        return Trajectory(self.latents.to(device), self.noise.to(device), allowed)
 
 
 def invert(denoise: Denoise, latents: Tensor, schedule: Schedule, record: Around) -> Generator[int, None, Trajectory]:
@@ -221,7 +223,7 @@ def render(
     Args:
         fuse: surrounds the call at a stored step; only within `window`.
         strength: 0 = the content, 1 = the style, above = extrapolated; (batch or 1, 1, height, width).
-        styles: trajectories and positive weights that sum to 1, for the palette.
+        styles: trajectories and positive weights that sum to 1, for the palette, which comes from their `allowed` part.
         palette: whether the styles' palette is taken at the start and at the end ("both"), at the "end" alone, by AdaIN
             of the start's noise as StyleID does ("adain"), or not at all beside FFA ("off").
         colour: whose palette: 1 = the styles', 0 = the content's own.
@@ -269,7 +271,8 @@ def _start(
         deviation, mean = torch.std_mean(latents, (2, 3), keepdim=True)  # (batch, channels, 1, 1)
         normal = (latents - mean) / deviation
         for style, weight in styles:
-            deviation_s, mean_s = torch.std_mean(style.latents[index], (2, 3), keepdim=True)
+            positions = _part(style.latents[index], style.allowed)  # (batch, channels, positions)
+            deviation_s, mean_s = (m[..., None] for m in torch.std_mean(positions, 2, keepdim=True))
             latents = latents + colour * amount * weight * (normal * deviation_s + mean_s - content.latents[index])
     if seed is not None:
         fresh = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed)).to(latents)
@@ -285,15 +288,15 @@ def mixed_shift(
     latents: Tensor, content: Trajectory, styles: Sequence[tuple[Trajectory, float]], colour: float
 ) -> Tensor:
     """What clean latents need for the palette colour * styles + (1 - colour) * content: their shape."""
-    parts = [(style.latents[0], colour * weight) for style, weight in styles] + [(content.latents[0], 1 - colour)]
+    parts = [(style.latents[0], style.allowed, colour * weight) for style, weight in styles]
     shift = torch.zeros_like(latents)
-    for palette, share in parts:
+    for palette, allowed, share in [*parts, (content.latents[0], None, 1 - colour)]:
         if share:
-            shift = shift + share * palette_shift(latents, palette)
+            shift = shift + share * palette_shift(latents, palette, allowed)
     return shift
 
 
-def palette_shift(latents: Tensor, palette: Tensor) -> Tensor:
+def palette_shift(latents: Tensor, palette: Tensor, allowed: Tensor | None = None) -> Tensor:
     """What has to be added to clean latents for them to take the palette of others, row by row.
 
     The distribution of the smoothed latents goes onto that of the smoothed palette by the linear Monge-Kantorovich
@@ -304,10 +307,11 @@ def palette_shift(latents: Tensor, palette: Tensor) -> Tensor:
     Args:
         latents: (batch, channels, height, width).
         palette: (batch or 1, channels, any height, any width).
+        allowed: which part of it counts, bool (any height, any width); None = all of it.
     """
     smooth = smoothed(latents)
-    mean, covariance = _statistics(smooth)
-    mean_s, covariance_s = _statistics(smoothed(palette))
+    mean, covariance = _statistics(smooth.flatten(2))
+    mean_s, covariance_s = _statistics(_part(smoothed(palette), allowed))
     root, inverse = _power(covariance, 0.5), _power(covariance, -0.5)
     transport = inverse @ _power(root @ covariance_s @ root, 0.5) @ inverse  # (batch, channels, channels)
     gain = (transport - torch.eye(transport.shape[-1], dtype=transport.dtype)).to(latents)
@@ -334,9 +338,14 @@ def _mean_around(latents: Tensor) -> Tensor:
     return F.avg_pool2d(latents, PALETTE_BLUR, 1, PALETTE_BLUR // 2, count_include_pad=False)
 
 
-def _statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (batch, channels) and covariance (batch, channels, channels) of all positions, in fp64 on the CPU."""
-    positions = latents.flatten(2).cpu().double()  # (batch, channels, positions)
+def _part(latents: Tensor, allowed: Tensor | None) -> Tensor:
+    """Positions of latents (batch, channels, height, width) as (batch, channels, positions)."""
+    return latents.flatten(2) if allowed is None else latents[..., allowed]
+
+
+def _statistics(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (batch, channels) and covariance (batch, channels, channels) of positions, in fp64 on the CPU."""
+    positions = positions.cpu().double()  # (batch, channels, positions)
     mean = positions.mean(2)
     centred = positions - mean[..., None]
     covariance = centred @ centred.mT / positions.shape[2]

@@ -53,7 +53,8 @@ def plan(
     """Checks the wish and lays out its render.
 
     Raises:
-        SettingsError: inversions of different steps, a layer that does not exist, more steps than stored.
+        SettingsError: inversions of different steps, a layer that does not exist, more steps than stored, a style
+            whose mask allows nothing.
     """
     weighted = [(styles, 1.0)] if isinstance(styles, Inversion) else list(styles)
     if not weighted or any(weight <= 0 for _, weight in weighted):
@@ -70,7 +71,7 @@ def plan(
             f"{count} render steps are asked for, {content.steps} are stored; invert again with more, or ask for fewer."
         )
     total = sum(weight for _, weight in weighted)
-    weighted = [(style, weight / total) for style, weight in weighted]
+    weighted = [(_masked(model, style), weight / total) for style, weight in weighted]
     height, width = content.picture.pixels.shape[:2]
     pixel_strength = torch.full((1, 1, height, width), settings.strength)
     if mask is not None:
@@ -83,6 +84,17 @@ def plan(
     return Plan(content, weighted, settings, layers, steps, pixel_strength, strength, history)
 
 
+def _masked(model: Model, style: Inversion) -> Inversion:
+    """A style with its mask over latents, in which half a latent counts as one."""
+    if style.mask is None:
+        return style
+    height, width = style.picture.pixels.shape[:2]
+    allowed = model.strength_map(mask_tensor(style.mask, height, width))[0, 0].cpu() >= 0.5  # (height, width)
+    if not allowed.any():
+        raise SettingsError("The mask of a style is black everywhere; make white what may be looked at.")
+    return replace(style, trajectory=replace(style.trajectory, allowed=allowed))
+
+
 def _history(
     content: Inversion,
     styles: Sequence[tuple[Inversion, float]],
@@ -92,8 +104,8 @@ def _history(
     strength: Tensor,
 ) -> list[str]:
     """Two renders whose settings differ only from some step on share the digests up to there."""
-    amount = hashlib.sha256(strength.cpu().numpy().tobytes()).hexdigest()
-    references = [(style.key, weight) for style, weight in styles]
+    amount = _digest(strength)
+    references = [(style.key, weight, _digest(style.trajectory.allowed)) for style, weight in styles]
     fusion = (
         references, settings.structure, settings.temperature, settings.fusion, [layer.name for layer in layers],
     )  # fmt: skip
@@ -110,3 +122,7 @@ def _history(
         digest.update(repr((steps[n : n + 2], fusion if fused and layers else None, end)).encode())
         history.append(digest.hexdigest())
     return history
+
+
+def _digest(values: Tensor | None) -> str | None:
+    return None if values is None else hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()

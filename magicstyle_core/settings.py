@@ -17,6 +17,7 @@ Kind = Literal["number", "whole", "choice", "layers"]
 Group = Literal["main", "advanced", "region", "inversion"]
 
 DRAFT_STEPS = 4  # measured on mini: a draft is 28 to 41 dB from the full render
+WAY_DOWN = 0.25  # where the lens looks at a render unless told otherwise: shapes are there, and style still enters
 LARGEST_SEED = 2**53 - 1  # a browser keeps whole numbers exactly up to here
 NONE = "none"  # in text: no number for an optional one, no layer for the layers
 
