@@ -20,7 +20,7 @@ from magicstyle_core import __version__
 from magicstyle_core.enlarge import enlarge, open_larger
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import Grid, sheet
-from magicstyle_core.images import with_alpha
+from magicstyle_core.images import side_by_side, with_alpha
 from magicstyle_core.layers import choose_layers
 from magicstyle_core.metadata import (
     FORMATS,
@@ -292,12 +292,7 @@ class Batch:
             self.engine.stylize(inverted, styles, self.settings, mask=mask)
         maps = look(self.engine, inverted, styles, self.settings, spot, mask=mask, group=group)
         images = [lit(style.picture, paid) for (style, _), paid in zip(styles, maps, strict=True)]
-        joined = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)))
-        x = 0
-        for image in images:
-            joined.paste(image, (x, 0))
-            x += image.width
-        _save(joined, output, None)
+        _save(side_by_side(images), output, None)
         return 0
 
     def _styles(self, bar: tqdm[Any] | None) -> list[tuple[Inversion, float]]:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,3 +232,13 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             assert converted is not None  # None only when converting in place
             return converted
     return image.convert("RGB")
+
+
+def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """Pictures in one row, on black."""
+    row = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)))
+    left = 0
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width
+    return row

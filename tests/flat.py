@@ -14,7 +14,17 @@ from PIL import Image
 
 from magicstyle_core.images import Picture, open_picture
 from magicstyle_core.serving.jobs import Step
-from magicstyle_core.serving.places import Answer, Facts, Foreseen, Inverted, LayerFacts, Rendered, Rendering, Task
+from magicstyle_core.serving.places import (
+    Answer,
+    Facts,
+    Foreseen,
+    Inverted,
+    LayerFacts,
+    Looked,
+    Rendered,
+    Rendering,
+    Task,
+)
 from magicstyle_core.settings import DRAFT_STEPS, InversionSettings
 
 NAMES = ("down.0", "up.0")
@@ -84,6 +94,11 @@ class FlatPlace:
                 yield Inverted(number, inversions[-1], steps)
         if task.rendering is None:
             return
+        if task.aim is not None:
+            self.calls += 1
+            styles = [inversion.picture.image for inversion in inversions[1:]]
+            yield Looked(tuple(styles), (1 / len(styles),) * len(styles), 1)
+            return
         settings = task.rendering.settings
         image = _faded(task.rendering, *(inversion.picture.pixels.astype(float) for inversion in inversions[:2]))
         full = settings.render_steps or steps
@@ -108,10 +123,13 @@ class FlatPlace:
 
 
 def _faded(rendering: Rendering, content: NDArray[np.float64], style: NDArray[np.float64]) -> Image.Image:
-    """The photograph at strength 0, its style's mean colour at strength 1.5; a mask says where."""
+    """The photograph at strength 0, its style's mean colour at strength 1.5; masks say where and of which part."""
     share = np.full(content.shape[:2], rendering.settings.strength / 1.5)
     if rendering.mask is not None:
         mask = rendering.mask.resize((content.shape[1], content.shape[0]))
         share *= np.asarray(mask, float) / 255
-    pixels = content + share[..., None] * (style.mean((0, 1)) - content)
+    part = np.full(style.shape[:2], True)
+    if rendering.style_masks and rendering.style_masks[0] is not None:
+        part = np.asarray(rendering.style_masks[0]) >= 128
+    pixels = content + share[..., None] * (style[part].mean(0) - content)
     return Image.fromarray(pixels.round().astype(np.uint8))

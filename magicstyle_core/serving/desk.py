@@ -337,7 +337,11 @@ class Desk:
         if depth > steps:
             settings = settings.replace(render_steps=min(settings.render_steps or steps, steps))
         weights = tuple(weight for _, weight in job.styles)
-        return Task(tuple(sources), inversion, rendering=Rendering(weights, settings, job.mask, draft))
+        return Task(
+            tuple(sources),
+            inversion,
+            rendering=Rendering(weights, settings, job.mask, draft, style_masks=job.style_masks),
+        )
 
     def keep(self, visitor: Visitor, job: Job, task: Task, answer: Inverted) -> None:
         """Files an inversion, which may come from another process, unless the visitor is gone."""
@@ -358,11 +362,13 @@ class Desk:
             inversion=task.inversion.replace(size=task.inversion.size or facts.size),
             content=digests[0],
             styles=tuple(
-                StyleUse(digest=digest, weight=weight)
-                for digest, weight in zip(digests[1:], task.rendering.weights, strict=True)
+                StyleUse(digest=digest, weight=weight, mask=encode_mask(mask))
+                for digest, weight, mask in zip(
+                    digests[1:], task.rendering.weights, job.style_masks or [None] * len(job.styles), strict=True
+                )
             ),
             region=job.region,
-            mask=encode_mask(job.mask) if job.mask is not None else "",
+            mask=encode_mask(job.mask),
             **answer.circumstances,
         )
         number = 0 if answer.is_draft else visitor.next_number()

@@ -8,8 +8,10 @@ from typing import Literal
 
 from PIL import Image
 
+from magicstyle_core.errors import SettingsError
+from magicstyle_core.layers import GROUPS
 from magicstyle_core.metadata import Recipe
-from magicstyle_core.settings import FusionSettings, InversionSettings
+from magicstyle_core.settings import WAY_DOWN, FusionSettings, InversionSettings
 
 Region = Literal["everywhere", "face", "background", "mask"]
 Phase = Literal["photograph", "style", "draft", "full", "grid"]
@@ -25,6 +27,7 @@ class Job:
     inversion: InversionSettings
     region: Region = "everywhere"
     mask: Image.Image | None = None  # "L", white where the style goes; only for the regions other than everywhere
+    style_masks: tuple[Image.Image | None, ...] = ()  # "L", of each style, white where it is looked at; () = everywhere
 
     @property
     def images(self) -> list[str]:
@@ -35,6 +38,23 @@ class Job:
     def is_complete(self) -> bool:
         """Whether there is a photograph and a style; what is there alone can only be inverted ahead."""
         return bool(self.content and self.styles)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where the lens points. Raises SettingsError."""
+
+    spot: tuple[float, float]  # of the result, across and down, from 0 to 1
+    group: str = GROUPS[-1]  # of the layers that are asked
+    way_down: float = WAY_DOWN  # at which step, from 0 (noise) to 1
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(place, int | float) and 0 <= place <= 1 for place in self.spot):
+            raise SettingsError(f"The spot got {self.spot}, expected two numbers from 0 to 1.")
+        if self.group not in GROUPS:
+            raise SettingsError(f"group got {self.group!r}, expected one of {', '.join(GROUPS)}.")
+        if not isinstance(self.way_down, int | float) or not 0 <= self.way_down <= 1:
+            raise SettingsError(f"way_down got {self.way_down!r}, expected a number from 0 to 1.")
 
 
 @dataclass(frozen=True)

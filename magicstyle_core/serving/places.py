@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,10 +19,13 @@ from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.images import Picture
 from magicstyle_core.layers import choose_blocks
 from magicstyle_core.metadata import circumstances
-from magicstyle_core.serving.jobs import Pause, Phase, Step, Waiting
+from magicstyle_core.serving.jobs import Aim, Pause, Phase, Step, Waiting
 from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from magicstyle_core.engine import Frame, Inversion, Progress, StyleEngine
 
 try:
@@ -55,6 +58,7 @@ class Rendering:
     mask: Image.Image | None
     draft: bool  # a draft first
     full: bool = True  # the full picture
+    style_masks: tuple[Image.Image | None, ...] = ()  # as a Job has them
     previews: bool = False  # also what each of its steps foresees; it then begins at the first
 
 
@@ -66,6 +70,7 @@ class Task:
     inversion: InversionSettings
     round_trip: bool = False  # also decode the photograph's inversion
     rendering: Rendering | None = None
+    aim: Aim | None = None  # where the lens points at what is rendered, instead of a picture
 
     def most_calls(self, steps: int) -> int:
         """Model calls when no features are stored and inversions take so many steps."""
@@ -110,7 +115,16 @@ class Rendered:
     circumstances: dict[str, Any]  # fields of a Recipe: what the process that made it knows
 
 
-Answer = Step | Waiting | Pause | Inverted | RoundTrip | Foreseen | Rendered | MagicStyleError
+@dataclass(frozen=True)
+class Looked:
+    """The style pictures, lit up where a spot looked."""
+
+    images: tuple[Image.Image, ...]
+    shares: tuple[float, ...]  # of the attention, one for each style; together 1
+    calls: int
+
+
+Answer = Step | Waiting | Pause | Inverted | RoundTrip | Foreseen | Rendered | Looked | MagicStyleError
 
 
 @dataclass(frozen=True)
@@ -249,13 +263,50 @@ def _work(engine: StyleEngine, task: Task) -> Iterator[Answer]:
         inversions.append(inversion)
     if task.round_trip:
         yield RoundTrip(engine.decode(inversions[0]))
-    if task.rendering is not None:
+    if task.rendering is not None and task.aim is not None:
+        yield from _look(engine, inversions, task.rendering, task.aim)
+    elif task.rendering is not None:
         yield from _render(engine, inversions, task.rendering)
+
+
+def _weighted(styles: list[Inversion], rendering: Rendering) -> list[tuple[Inversion, float]]:
+    """The styles with their masks and weights."""
+    masks = rendering.style_masks or (None,) * len(styles)
+    masked = (replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
+    return list(zip(masked, rendering.weights, strict=True))
+
+
+def _look(engine: StyleEngine, inversions: list[Inversion], rendering: Rendering, aim: Aim) -> Iterator[Answer]:
+    """Through the lens; what is looked at is rendered first where it is not remembered."""
+    from magicstyle_core.lens import NotRendered, lit, look
+
+    content, *styles = inversions
+    weighted, settings, calls = _weighted(styles, rendering), rendering.settings, 0
+
+    def paid() -> list[NDArray[np.float32]]:
+        return look(
+            engine, content, weighted, settings, aim.spot,
+            mask=rendering.mask, group=aim.group, way_down=aim.way_down,
+        )  # fmt: skip
+
+    before = engine.model.unet_calls
+    try:
+        maps = paid()
+    except NotRendered:
+        started = time.monotonic()
+        for frame in engine.render(content, weighted, settings, mask=rendering.mask):
+            calls = frame.unet_calls
+            yield _step("full", frame, started)
+        before = engine.model.unet_calls
+        maps = paid()
+    calls += engine.model.unet_calls - before
+    images = tuple(lit(style.picture, looked) for (style, _), looked in zip(weighted, maps, strict=True))
+    yield Looked(images, tuple(float(looked.sum()) for looked in maps), calls)
 
 
 def _render(engine: StyleEngine, inversions: list[Inversion], rendering: Rendering) -> Iterator[Answer]:
     content, *styles = inversions
-    weighted = list(zip(styles, rendering.weights, strict=True))
+    weighted = _weighted(styles, rendering)
     steps = rendering.settings.render_steps or content.steps
     for is_draft in (True, False):
         if not (rendering.draft and steps > DRAFT_STEPS if is_draft else rendering.full):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from magicstyle_core.serving.jobs import Event, Job, Record, Wish
+from magicstyle_core.serving.jobs import Aim, Event, Job, Record, Wish
 
 if TYPE_CHECKING:
     from magicstyle_core.images import Picture
@@ -89,6 +89,8 @@ class Visitor:
     run: Run[None] | None = None  # the work for the page
     idle_run: Run[None] | None = None
     grid_run: Run[int] | None = None
+    lens_run: Run[Any] | None = None
+    looked: tuple[Path, Aim] | None = None  # at which picture and where the lens looked last
     extra_run: Run[Any] | None = None  # what the shown picture is to become
     grid_jobs: list[Job | None] = field(default_factory=list)  # of the pictures of the grid on the page
 
@@ -252,9 +254,8 @@ class Visitors:
         with visitor.lock:
             visitor.is_open = False
             visitor.show(wanted=None)
-            runs = [
-                run for run in (visitor.run, visitor.idle_run, visitor.grid_run, visitor.extra_run) if run is not None
-            ]
+            every = (visitor.run, visitor.idle_run, visitor.grid_run, visitor.lens_run, visitor.extra_run)
+            runs = [run for run in every if run is not None]
         for run in runs:
             run.cancel()
         self._forget(visitor.key)

@@ -16,15 +16,17 @@ from PIL import Image, ImageOps
 from magicstyle_core.enlarge import TIMES
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import sheet
-from magicstyle_core.images import Picture
+from magicstyle_core.images import Picture, side_by_side
+from magicstyle_core.layers import GROUPS
 from magicstyle_core.metadata import read_png
 from magicstyle_core.regions import face_mask, fit_mask, open_mask
 from magicstyle_core.serving.desk import GONE, Desk
-from magicstyle_core.serving.jobs import Job, Pause, Record, Region, Step, Waiting
+from magicstyle_core.serving.jobs import Aim, Job, Pause, Record, Region, Step, Waiting
+from magicstyle_core.serving.looking import looking
 from magicstyle_core.serving.outputs import download
 from magicstyle_core.serving.turns import Run
 from magicstyle_core.serving.visitors import Visitor
-from magicstyle_core.settings import FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.settings import WAY_DOWN, FusionSettings, InversionSettings, apply_preset
 from magicstyle_core.ui.grid import job_of, make_grid
 
 T = TypeVar("T")
@@ -54,6 +56,13 @@ class GridFacts(TypedDict):
 
     cells: int
     failed: list[list[int]]
+    unet_calls: int
+
+
+class LensFacts(TypedDict):
+    """The share of the attention that each style got, and the model calls that the answer took."""
+
+    shares: list[float]
     unet_calls: int
 
 
@@ -194,6 +203,44 @@ class Api:
         failed = [list(place) for place, image in images.items() if isinstance(image, Exception)]
         yield FileData(path=str(path)), {"cells": grid.total, "failed": failed, "unet_calls": calls}
 
+    async def lens(
+        self,
+        request: gr.Request,
+        content: FileData,
+        style: FileData,
+        across: float,
+        down: float,
+        group: str = GROUPS[-1],
+        way_down: float = WAY_DOWN,
+        strength: float | None = None,
+        steps: int | None = None,
+        preset: str | None = None,
+        settings: dict[str, Any] | None = None,
+        more_styles: list[FileData] | None = None,
+        weights: list[float] | None = None,
+        region: Region = "everywhere",
+        mask: FileData | None = None,
+        size: int | None = None,
+    ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
+        """The style pictures side by side, lit up where a spot of the result looked.
+
+        The spot is `across` and `down`, both from 0 to 1. `group`: the layers that are asked: coarse, middle or fine;
+        `way_down`: at which step, from 0 (noise) to 1. The other parameters are those of /stylize; a result that was
+        not made before is made first.
+        """
+        aim = Aim((across, down), group, way_down)
+        visitor = self._visitor(request)
+        files, inversion = [style, *(more_styles or [])], InversionSettings(steps=steps, size=size)
+        job = self._job(visitor, content, files, weights, strength, inversion, preset, settings)
+        job = self._placed(visitor, job, region, mask)
+        run = self.desk.turns.submit(looking(self.desk, visitor, job, aim))
+        async for progress in _progress(run):
+            yield None, progress
+        looked = _result(run)
+        path = visitor.new_file("magicstyle-lens.png")
+        side_by_side(looked.images).save(path)
+        yield FileData(path=str(path)), {"shares": list(looked.shares), "unet_calls": looked.calls}
+
     def restore(self, request: gr.Request, png: FileData) -> dict[str, Any]:
         """The settings that a PNG made here carries."""
         return read_png(self._file(self._visitor(request), png, "png")).model_dump(mode="json")
@@ -278,6 +325,7 @@ def connect_api(desk: Desk) -> None:
         (api.invert, InvertFacts),
         (api.stylize, tuple[FileData, StylizeFacts]),
         (api.grid, tuple[FileData, GridFacts]),
+        (api.lens, tuple[FileData, LensFacts]),
     ):
         gr.api(_typed(work, returns), api_name=work.__name__, concurrency_limit=None)
     for answer, facts in ((api.restore, RestoredFacts), (api.forget, Freed), (api.stats, Stats)):

@@ -24,31 +24,17 @@ from magicstyle_core.serving.jobs import Job, Record
 from magicstyle_core.ui.controls import Controls
 from magicstyle_core.ui.grid import GridPanel
 from magicstyle_core.ui.history import History
+from magicstyle_core.ui.lens import Lens
 from magicstyle_core.ui.memory import Memory
 from magicstyle_core.ui.outputs import Outputs, end
 from magicstyle_core.ui.pictures import Pictures
 from magicstyle_core.ui.presets import Presets
 from magicstyle_core.ui.regions import Regions
 from magicstyle_core.ui.result import Result
+from magicstyle_core.ui.scripts import CLOCK, FOLLOW, HELLO, KEEP_TOKEN
 from magicstyle_core.ui.share import Share, from_query, split
 from magicstyle_core.ui.texts import label
 from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, note
-
-# Two tabs are two visitors. A copied tab brings its storage along: `ms-open` says that the original is still there.
-HELLO = """(token, query, saved) => {
-  const copied = sessionStorage.getItem('ms-open') === '1';
-  sessionStorage.setItem('ms-open', '1');
-  addEventListener('pagehide', () => sessionStorage.removeItem('ms-open'));
-  addEventListener('pageshow', () => sessionStorage.setItem('ms-open', '1'));
-  return [copied ? null : sessionStorage.getItem('ms-token'), location.search, saved];
-}"""
-# A wish says when it was read off the page: requests arrive in any order.
-CLOCK = "(clock, ...said) => [performance.timeOrigin + performance.now(), ...said]"
-# Gradio 6.31 closes its stream when nothing is queued; what is queued in that moment is heard only once something else
-# is. So when nothing was asked for a while, the page asks once more what there is to see.
-FOLLOW = """() => { clearTimeout(window.msFollow);
-  window.msFollow = setTimeout(() => document.querySelector('#follow').click(), 2000); }"""
-KEEP_TOKEN = "(token) => { sessionStorage.setItem('ms-token', token); }"
 
 
 class Page:
@@ -56,7 +42,7 @@ class Page:
 
     def __init__(self, desk: Desk, steps: int) -> None:
         self.desk = desk
-        self.clock = gr.Number(visible="hidden")  # before all other inputs of a wish, see CLOCK
+        self.clock = gr.Number(visible="hidden")  # before all other inputs of a wish, see scripts.py
         self.changes = gr.Number(visible="hidden")  # see `changed`
         self.token = gr.Textbox(visible="hidden")
         self.query = gr.Textbox(visible="hidden")
@@ -70,6 +56,7 @@ class Page:
                 self._build_controls()
             with gr.Column(elem_id="right", min_width=300):
                 self.result = Result()
+                self.lens = Lens(desk)
                 self.history = History(desk)
         with gr.Tabs(elem_id="drawers"):
             self._build_drawers()
@@ -226,6 +213,7 @@ class Page:
         updates |= {
             **self.grid.greet(visit),
             **self.outputs.greet(visit),
+            **self.lens.greet(visit),
             self.pictures.wall: self.pictures.wall_of(visit),
         }
         if visitor.asked > (0, 0.0):
@@ -261,6 +249,7 @@ class Page:
             **{box: None for box in self.pictures.boxes},
             self.regions.brush: None,
             self.history.compare: None,
+            self.lens.view: "",
             self.pictures.wall: self.pictures.wall_of(visit),
             **self.history.updates(visit),
             **self.result.updates(visit, visit.visitor.board),
@@ -346,6 +335,7 @@ class Page:
 
         history.connect()
         self.outputs.connect()
+        self.lens.connect()
         shown = [*self.job_outputs, *history.outputs, *self.result.outputs]
         then_follow(history.strip.click(act, None, shown, **AT_ONCE))
         then_follow(history.private.input(set_private, history.private, None, **AT_ONCE))
@@ -363,7 +353,8 @@ class Page:
             self.grid.gallery.select(pick_cell, None, [*self.job_outputs, self.grid.plan], **AT_ONCE).then(**wish)
         )
         gr.on([self.memory.refresh.click, self.memory_tab.select], memory, None, self.memory.table, **AT_ONCE)
-        emptied = [*self.pictures.boxes, self.regions.brush, history.compare, self.pictures.wall, self.memory.table]
+        emptied = [*self.pictures.boxes, self.regions.brush, history.compare, self.lens.view]
+        emptied += [self.pictures.wall, self.memory.table]
         self.memory.forget.click(self.forget, None, [*emptied, *history.outputs, *self.result.outputs], **AT_ONCE)
         outputs = [
             self.token,
@@ -373,6 +364,8 @@ class Page:
             self.grid.x_name,
             self.grid.y_name,
             self.outputs.times,
+            self.lens.note,
+            self.lens.group,
         ]
         blocks = gr.context.Context.root_block
         hello = blocks.load(
