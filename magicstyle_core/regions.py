@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
 from magicstyle_core.errors import ImageError, ModelError
 from magicstyle_core.images import open_picture
@@ -34,6 +34,9 @@ FILE_SIDE = 2048  # pixels of the longer side of a mask from a file: no result i
 # How far the shapes of a mask and its picture may differ: the model's grid changes a picture's by less (a side of 96
 # pixels becomes 64 or 128), a picture lying on its side by more, unless it is almost square.
 SHAPE_TOLERANCE = 1.4
+
+LINE = (207, 90, 59)  # vermilion, seen on skin and on leaves
+SAME = 1.0  # grey levels; the way through the canvas resamples edges, and one stroke changes 2 or more
 
 _detector_lock = threading.Lock()  # the detector keeps the picture that it works on
 
@@ -130,3 +133,16 @@ def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
             "give a mask of the picture's shape."
         )
     return mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def is_alike(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two masks differ by less than the way through the browser's canvas changes one."""
+    difference = ImageChops.difference(one, other.resize(one.size))
+    return ImageStat.Stat(difference).mean[0] < SAME
+
+
+def outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """The picture with a line where the mask crosses one half."""
+    inside = mask.resize(picture.size).point(lambda value: 255 * (value >= 128))
+    edge = ImageChops.subtract(inside.filter(ImageFilter.MaxFilter(5)), inside)
+    return Image.composite(Image.new("RGB", picture.size, LINE), picture, edge)

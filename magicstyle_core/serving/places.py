@@ -226,7 +226,11 @@ class ZeroGPU(Here):
         @spaces.GPU(duration=seconds)
         def work_there(task: Task) -> Generator[Answer, None, None]:
             # An engine of its own: locks as nobody holds them, and nothing of a visitor's is left when it is done.
-            yield from work(type(engine)(engine.model), task)
+            own = type(engine)(engine.model)
+            for source in task.sources:
+                if source.inversion is not None:
+                    own.keep(source.inversion)
+            yield from work(own, task)
 
         self.run = work_there  # type: ignore[method-assign]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from magicstyle_core.serving.turns import Run
 
 MAX_HISTORY = 24  # pictures; at 1 MB each they stay below one bank of features
+MAX_MASKS = 8  # of styles; more than a page shows, and at 512 pixels 2 MB
 MAX_DRAFTS = 8  # files of drafts that a slow browser may still ask for
 GRACE_SECONDS = 600  # how long a closed page can be opened again: a reload, a tunnel, a phone in a pocket
 IDLE_SECONDS = 1800  # after which a client without a page is gone: nobody says so when curl ends
@@ -70,6 +71,8 @@ class Visitor:
     pictures: dict[tuple[str, int | None], Picture] = field(default_factory=dict)  # by file and size, opened once
     faces: dict[str, Image.Image | None] = field(default_factory=dict)  # photograph -> its face mask
     masks: dict[str, Image.Image] = field(default_factory=dict)  # photograph -> the painted or uploaded mask
+    style_masks: dict[str, Image.Image] = field(default_factory=dict)  # style, or the digest of one -> its mask
+    style_canvas: str | None = None  # the style that lies under the brush
     depths: dict[str, set[int]] = field(default_factory=dict)  # file -> the numbers of steps it was inverted with
     originals: dict[str, str] = field(default_factory=dict)  # photograph -> its file at the model's size
     wish: Wish | None = None  # the newest one
@@ -130,6 +133,14 @@ class Visitor:
         self._drafts.append(record.path)
         if len(self._drafts) > MAX_DRAFTS:
             self._drafts.pop(0).unlink(missing_ok=True)
+
+    def keep_style_mask(self, style: str, mask: Image.Image) -> None:
+        """The mask of a style, by its file or its digest; beyond MAX_MASKS the oldest goes."""
+        with self.lock:
+            self.style_masks.pop(style, None)
+            self.style_masks[style] = mask
+            if len(self.style_masks) > MAX_MASKS:
+                del self.style_masks[next(iter(self.style_masks))]
 
     def keep_files(self, kind: str, paths: list[Path]) -> None:
         """Keeps these instead of the last files of their kind, which are deleted."""

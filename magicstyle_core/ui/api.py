@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, get_args
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps
 from magicstyle_core.enlarge import TIMES
 from magicstyle_core.errors import ImageError, MagicStyleError, SettingsError
 from magicstyle_core.grid import sheet
-from magicstyle_core.images import Picture, side_by_side
+from magicstyle_core.images import side_by_side
 from magicstyle_core.layers import GROUPS
 from magicstyle_core.metadata import read_png
 from magicstyle_core.regions import face_mask, fit_mask, open_mask
@@ -132,13 +133,15 @@ class Api:
         mask: FileData | None = None,
         size: int | None = None,
         upsample: int = 1,
+        style_masks: list[FileData | None] | None = None,
     ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
         """Render `content` in the manner of `style`, a PNG that carries its settings unless `private`.
 
         A preset goes over `settings` (fields of FusionSettings by name), and `strength` over both. `steps`: inversion
         steps; `size`: long side in pixels; both are the model's own by default. `weights`: one above 0 per style.
         `region`: everywhere, face, background or mask; `mask`: a picture, white where the style goes. `upsample`: 1, 2
-        or 4 times as large, by what the result changed in the larger photograph.
+        or 4 times as large, by what the result changed in the larger photograph. `style_masks`: a picture or null for
+        each style, of which only what is white is used.
         """
         if upsample not in TIMES:
             raise SettingsError(f"upsample got {upsample!r}, expected one of {', '.join(map(str, TIMES))}.")
@@ -147,7 +150,7 @@ class Api:
         job = self._job(
             visitor, content, files, weights, strength, InversionSettings(steps=steps, size=size), preset, settings
         )
-        job = self._placed(visitor, job, region, mask)
+        job = self._placed(visitor, job, region, mask, style_masks)
         visitor.is_private = private
         run = self.desk.turns.submit(self.desk.make(visitor, job))
         async for progress in _progress(run):
@@ -221,6 +224,7 @@ class Api:
         region: Region = "everywhere",
         mask: FileData | None = None,
         size: int | None = None,
+        style_masks: list[FileData | None] | None = None,
     ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
         """The style pictures side by side, lit up where a spot of the result looked.
 
@@ -232,7 +236,7 @@ class Api:
         visitor = self._visitor(request)
         files, inversion = [style, *(more_styles or [])], InversionSettings(steps=steps, size=size)
         job = self._job(visitor, content, files, weights, strength, inversion, preset, settings)
-        job = self._placed(visitor, job, region, mask)
+        job = self._placed(visitor, job, region, mask, style_masks)
         run = self.desk.turns.submit(looking(self.desk, visitor, job, aim))
         async for progress in _progress(run):
             yield None, progress
@@ -299,23 +303,29 @@ class Api:
         paths = [self._file(visitor, style, "style") for style in styles]
         return Job(self._file(visitor, content, "content"), tuple(zip(paths, numbers, strict=True)), fusion, inversion)
 
-    def _placed(self, visitor: Visitor, job: Job, region: Region, mask: Any) -> Job:
-        """The job with its mask."""
+    def _placed(self, visitor: Visitor, job: Job, region: Region, mask: Any, style_masks: Any) -> Job:
+        """The job with its masks."""
         if region not in get_args(Region):
             raise SettingsError(f"region got {region!r}, expected one of {', '.join(get_args(Region))}.")
         if (region == "mask") != (mask is not None):
             raise SettingsError("A mask and region='mask' belong together; give both or neither.")
+        if style_masks and len(style_masks) != len(job.styles):
+            raise SettingsError(f"style_masks got {len(style_masks)}, expected {len(job.styles)}, one for each style.")
+
+        def white_in(file: Any, name: str, path: str) -> Image.Image:
+            size = self.desk.picture(visitor, path, job.inversion.size).image.size
+            return fit_mask(open_mask(self._file(visitor, file, name)), size)
+
+        files = zip(style_masks or (), job.styles, strict=False)
+        job = replace(job, style_masks=tuple(file and white_in(file, "style_masks", path) for file, (path, _) in files))
         if region == "everywhere":
             return job
-        picture: Picture = self.desk.picture(visitor, job.content, job.inversion.size)
         if mask is not None:
-            white = fit_mask(open_mask(self._file(visitor, mask, "mask")), picture.image.size)
-        else:
-            found = face_mask(picture.image)
-            if found is None:
-                raise ImageError("No face was found in the photograph; give a mask, or leave region out.")
-            white = ImageOps.invert(found) if region == "background" else found
-        return Job(job.content, job.styles, job.settings, job.inversion, region, white)
+            return replace(job, region=region, mask=white_in(mask, "mask", job.content))
+        found = face_mask(self.desk.picture(visitor, job.content, job.inversion.size).image)
+        if found is None:
+            raise ImageError("No face was found in the photograph; give a mask, or leave region out.")
+        return replace(job, region=region, mask=ImageOps.invert(found) if region == "background" else found)
 
 
 def connect_api(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -159,7 +160,7 @@ def job_of(base: Job, cell: Cell) -> Job | SettingsError:
     """The job of one picture, or why there is none."""
     if cell.settings is None:
         return cell.error or SettingsError("")
-    return Job(base.content, base.styles, cell.settings, base.inversion, base.region, base.mask)
+    return replace(base, settings=cell.settings)
 
 
 def cell_name(visit: Visit, grid: Grid, cell: Cell) -> str:

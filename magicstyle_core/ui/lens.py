@@ -39,8 +39,8 @@ class Lens:
             self.note = gr.HTML(label("lens_hint"), elem_id="lens-note")
             self.view = gr.HTML(elem_id="lens", js_on_load=SCRIPT.read_text())
             with gr.Row():
-                self.across = Slider(0, 1, 0.5, step=0.01, label=label("across"), elem_id="lens-across")
-                self.down = Slider(0, 1, 0.5, step=0.01, label=label("down"), elem_id="lens-down")
+                self.across = gr.Number(0.5, step=0.01, label=label("across"), elem_id="lens-across")
+                self.down = gr.Number(0.5, step=0.01, label=label("down"), elem_id="lens-down")
             with gr.Row():
                 self.group = Radio(
                     [(group, group) for group in GROUPS], value=GROUPS[-1], label=label("lens_group"),
@@ -63,7 +63,7 @@ class Lens:
         return [self.note, self.view]
 
     def connect(self) -> None:
-        """A click on the picture, and each control, which a click sets, too."""
+        """A click on the picture, and each control; a click sets the spot's two numbers, which then fire no `input`."""
         chosen: list[Any] = [self.across, self.down, self.group, self.way_down]
         queued: dict[str, Any] = {
             "outputs": [*self.outputs, self.across, self.down], "show_progress": "hidden", "concurrency_limit": None,
@@ -82,7 +82,8 @@ class Lens:
                 yield updates
 
         self.view.click(point, set(chosen), **queued)
-        gr.on([control.change for control in chosen], choose, set(chosen), **queued)
+        events = [self.across.input, self.down.input, self.group.change, self.way_down.change]
+        gr.on(events, choose, set(chosen), **queued)
 
     async def _look(self, visit: Visit, data: Data) -> AsyncIterator[Updates]:
         """Through the lens at the shown picture, unless this was the last look; a newer one ends it."""

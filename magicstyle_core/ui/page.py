@@ -33,6 +33,7 @@ from magicstyle_core.ui.regions import Regions
 from magicstyle_core.ui.result import Result
 from magicstyle_core.ui.scripts import CLOCK, FOLLOW, HELLO, KEEP_TOKEN
 from magicstyle_core.ui.share import Share, from_query, split
+from magicstyle_core.ui.style_masks import StyleMasks
 from magicstyle_core.ui.texts import label
 from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, note
 
@@ -79,6 +80,7 @@ class Page:
                 self.regions = Regions(self.desk, controls)
             with gr.Tab(label("tab_styles"), id="styles"):
                 self.pictures.more()
+                self.style_masks = StyleMasks(self.desk, self.pictures.styles)
 
     def _build_drawers(self) -> None:
         with gr.Tab(label("tab_outputs"), id="outputs"):
@@ -99,7 +101,13 @@ class Page:
     @property
     def inputs(self) -> set[Component]:
         """What a job is read from."""
-        return {*self.pictures.inputs, *self.controls.inputs, self.regions.region, self.result.live}
+        return {
+            *self.pictures.inputs,
+            *self.controls.inputs,
+            self.regions.region,
+            self.result.live,
+            self.style_masks.number,
+        }
 
     def read(self, data: Data, visit: Visit) -> tuple[Job, Updates]:
         """The job that the page shows, and what is to be said about it.
@@ -116,7 +124,8 @@ class Page:
             mask = self.regions.mask(visit, region, picture, content)
             self.pictures.keep_original(visit, content, inversion.size)
         place = region if mask is not None else "everywhere"
-        return Job(content, tuple(styles), settings, inversion, place, mask), updates
+        style_masks = self.style_masks.read(visit, styles, inversion.size)
+        return Job(content, tuple(styles), settings, inversion, place, mask, style_masks), updates
 
     def wish(self, data: Data, request: gr.Request) -> Updates:
         return self._wish(data, request, pressed=False)
@@ -140,6 +149,7 @@ class Page:
             **updates,
             **self.controls.cost_of(visit, job),
             **self.regions.shown(visit, job, self.regions.read(data)),
+            **self.style_masks.shown(visit, data, job.inversion.size),
             **self.presets.updates(visit, visit.visitor.board, job.settings),
             **self.share.updates(visit, changed),
             self.saved: changed,
@@ -150,7 +160,7 @@ class Page:
         """What a wish is answered with."""
         return [
             *self.pictures.outputs, self.controls.note, self.controls.cost, *self.controls.inputs, self.presets.buttons,
-            self.regions.note, self.regions.brush, self.share.ways, self.saved,
+            self.regions.note, self.regions.brush, *self.style_masks.outputs, self.share.ways, self.saved,
         ]  # fmt: skip
 
     # What the page shows.
@@ -178,6 +188,7 @@ class Page:
 
     def job_updates(self, visit: Visit, job: Job) -> Updates:
         """Pictures and controls as this job has them."""
+        self.style_masks.take(visit, job)
         return {
             **self.pictures.updates(job),
             **self.controls.job_updates(job),
@@ -261,8 +272,8 @@ class Page:
     def _connect(self) -> None:
         desk, pictures, controls, regions = self.desk, self.pictures, self.controls, self.regions
         wish: dict[str, Any] = {
-            "fn": self.wish, "inputs": {self.clock, self.changes, *self.inputs}, "outputs": self.said, "js": CLOCK,
-            "trigger_mode": "always_last", **AT_ONCE,
+            "fn": self.wish, "inputs": {self.clock, self.changes, *self.inputs}, "outputs": self.said,
+            "js": CLOCK, "trigger_mode": "always_last", **AT_ONCE,
         }  # fmt: skip
         follow: dict[str, Any] = {
             "fn": self.follow, "inputs": None, "outputs": self.shown, "show_progress": "hidden",
@@ -275,10 +286,11 @@ class Page:
 
         plain = [control for name, control in controls.by_name.items() if name != "layers"]
         moved = [event for control in [*plain, *pictures.weights] for event in (control.input, control.change)]
-        moved += [box.change for box in pictures.boxes] + [regions.region.change, self.result.live.input]
+        moved += [box.change for box in pictures.boxes]
+        moved += [regions.region.change, self.style_masks.number.input, self.result.live.input]
         then_follow(gr.on(moved, **wish))
         then_follow(self.result.stylize.click(**{**wish, "fn": self.press}))
-        for event in [*controls.connect(), *regions.connect(pictures.content)]:
+        for event in [*controls.connect(), *regions.connect(pictures.content), *self.style_masks.connect()]:
             then_follow(event.then(**wish))
 
         def set_preset(data: Data, event: gr.EventData, request: gr.Request) -> Updates:
@@ -357,16 +369,9 @@ class Page:
         emptied += [self.pictures.wall, self.memory.table]
         self.memory.forget.click(self.forget, None, [*emptied, *history.outputs, *self.result.outputs], **AT_ONCE)
         outputs = [
-            self.token,
-            self.pictures.wall,
-            self.presets.buttons,
-            controls.note,
-            self.grid.x_name,
-            self.grid.y_name,
-            self.outputs.times,
-            self.lens.note,
-            self.lens.group,
-        ]
+            self.token, self.pictures.wall, self.presets.buttons, controls.note, self.grid.x_name, self.grid.y_name,
+            self.outputs.times, self.lens.note, self.lens.group,
+        ]  # fmt: skip
         blocks = gr.context.Context.root_block
         hello = blocks.load(
             self.hello, [self.token, self.query, self.saved],

@@ -6,19 +6,16 @@ from typing import Any, get_args
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image, ImageChops, ImageFilter, ImageOps, ImageStat
+from PIL import Image, ImageOps
 
 from magicstyle_core.errors import ImageError
 from magicstyle_core.images import Picture
-from magicstyle_core.regions import brush_mask, face_mask, fit_mask, open_mask
+from magicstyle_core.regions import LINE, brush_mask, face_mask, fit_mask, is_alike, open_mask, outlined
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job, Region
 from magicstyle_core.ui.controls import Controls
 from magicstyle_core.ui.texts import label
 from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, file_url, note
-
-LINE = (207, 90, 59)  # vermilion, seen on skin and on leaves
-SAME = 1.0  # grey levels; the way through the canvas resamples edges, and one stroke changes 2 or more
 
 
 class Regions:
@@ -135,16 +132,3 @@ class Regions:
 
     def greet(self, visit: Visit) -> Updates:
         return {self.region: gr.Radio(choices=[(visit.say(region), region) for region in get_args(Region)])}
-
-
-def is_alike(one: Image.Image, other: Image.Image) -> bool:
-    """Whether two masks differ by less than the way through the browser's canvas changes one."""
-    difference = ImageChops.difference(one, other.resize(one.size))
-    return ImageStat.Stat(difference).mean[0] < SAME
-
-
-def outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
-    """The picture with a line where the mask crosses one half."""
-    inside = mask.resize(picture.size).point(lambda value: 255 * (value >= 128))
-    edge = ImageChops.subtract(inside.filter(ImageFilter.MaxFilter(5)), inside)
-    return Image.composite(Image.new("RGB", picture.size, LINE), picture, edge)

@@ -108,5 +108,7 @@ def caption(visit: Visit, record: Record) -> str:
     ]
     if record.job.region != "everywhere":
         parts.append(visit.say(record.job.region))
+    if record.job.style_masks:
+        parts.append(visit.say("style_masked"))
     key = "caption_draft" if record.is_draft else "caption_done"
     return visit.say(key, number=record.number, settings=", ".join(parts))

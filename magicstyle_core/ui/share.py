@@ -67,8 +67,11 @@ class Share:
             region = REGIONS_01.get(recipe.region, recipe.region) or "everywhere"
             if recipe.mask_image is not None and region == "mask":
                 visitor.masks[content or ""] = recipe.mask_image
+            masks = {style.digest: style.mask_image for style in recipe.styles}
         except MagicStyleError as error:
             return {self.note: alert(str(error))}
+        visitor.style_masks = {digest: mask for digest, mask in masks.items() if mask is not None}
+        visitor.style_canvas = None
         updates[regions.region] = region
         for weight, style in zip(pictures.weights, recipe.styles, strict=False):
             updates[weight] = style.weight

@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.serving import places
+from magicstyle_core.serving.jobs import Aim, Step
 from magicstyle_core.serving.places import (
     Foreseen,
     Here,
     Inverted,
+    Looked,
     Rendered,
     Rendering,
     Source,
@@ -147,3 +150,40 @@ def test_errors_keep_their_message(
 def test_nobody_works_unasked_where_it_costs(own: StyleEngine, elsewhere: ZeroGPU) -> None:
     assert Here(own).idles
     assert not elsewhere.idles
+
+
+def test_the_lens_looks_here_with_one_call_and_elsewhere_after_a_render(
+    own: StyleEngine, elsewhere: ZeroGPU, tmp_path: Path, astronaut: Image.Image, painted: Image.Image
+) -> None:
+    here = Here(own)
+    list(here.run(task(here, tmp_path, astronaut, painted)))
+    aimed = replace(task(here, tmp_path, astronaut, painted), aim=Aim((0.5, 0.5), "middle"))
+    (looked,) = here.run(aimed)
+    assert isinstance(looked, Looked)
+    assert looked.calls == 1
+    assert looked.shares == (pytest.approx(1, abs=1e-3),)
+    *steps, again = elsewhere.run(aimed)
+    assert isinstance(again, Looked)
+    assert {type(step) for step in steps} == {Step}
+    assert again.calls > STEPS  # features are computed anew there
+    difference = np.asarray(again.images[0], int) - np.asarray(looked.images[0], int)
+    assert abs(difference).mean() < 1
+
+
+def test_a_style_mask_reaches_the_render_and_an_empty_one_is_a_sentence(
+    own: StyleEngine, tmp_path: Path, astronaut: Image.Image, painted: Image.Image
+) -> None:
+    here = Here(own)
+    plain = task(here, tmp_path, astronaut, painted)
+    assert plain.rendering is not None
+    mask = Image.new("L", (SIZE, SIZE))
+    empty = replace(plain, rendering=replace(plain.rendering, draft=False, style_masks=(mask,)))
+    *_, refused = here.run(empty)
+    assert isinstance(refused, MagicStyleError)
+    assert "black everywhere" in str(refused)
+    mask.paste(255, (0, 0, SIZE // 2, SIZE))
+    *_, half = here.run(empty)
+    *_, whole = here.run(plain)
+    assert isinstance(half, Rendered)
+    assert isinstance(whole, Rendered)
+    assert half.image.tobytes() != whole.image.tobytes()

@@ -30,12 +30,12 @@ def pair(photograph: Path, style: Path) -> dict[str, Any]:
 
 def test_every_answer_is_typed(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/invert", "/stylize", "/grid", "/restore", "/forget", "/stats"}
+    assert set(endpoints) == {"/invert", "/stylize", "/grid", "/lens", "/restore", "/forget", "/stats"}
     for name, endpoint in endpoints.items():
         assert all(each["python_type"]["type"] != "Any" for each in endpoint["returns"]), name
     names = [parameter["parameter_name"] for parameter in endpoints["/stylize"]["parameters"]]
     assert names[:6] == ["content", "style", "strength", "steps", "preset", "settings"]
-    assert names[-4:] == ["region", "mask", "size", "upsample"]
+    assert names[-5:] == ["region", "mask", "size", "upsample", "style_masks"]
     assert len(endpoints["/stylize"]["returns"]) == 2
 
 
