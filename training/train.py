@@ -49,7 +49,7 @@ PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they
 RATE = 4e-4  # 8e-4 diverged after 140 steps of two examples
 DECODER_RATE, DECODER_FROM = 1e-4, 0.3  # the decoder learns with it from this share of the time on
 # Weights of the losses.
-STYLE, CONTENT, REFERENCES, IDENTITY, ROUND_TRIP, LATTICE = 2.0, 1.0, 2.0, 4.0, 6.0, 8.0
+STYLE, CONTENT, REFERENCES, IDENTITY, ROUND_TRIP, LATTICE = 3.0, 1.0, 2.0, 4.0, 6.0, 8.0
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render
