@@ -215,6 +215,7 @@ def test_each_switch_matters_and_the_engine_follows_it(
 ) -> None:
     switch, changes = DIFFERENCES[name]
     switched = Reference(tiny_sd1, replace(Switches(), **switch))(*pair)
-    assert difference(switched, by_engine()) > 1e-3
+    assert difference(switched, by_engine()) > 1e-2
     if changes is not None:
-        assert difference(by_engine(**changes), switched) < 1e-5
+        # fp32 against fp64, through an inversion: up to 1.1e-5 on one thread; every switch moves 1.6e-2 or more
+        assert difference(by_engine(**changes), switched) < 2e-5
