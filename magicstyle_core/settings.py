@@ -244,13 +244,14 @@ def _preset(**changes: Any) -> dict[str, Any]:
     return FusionSettings(**changes).model_dump(exclude=set(KEPT))
 
 
-# Gentle, Painterly and Bold: by eye on mini. StyleID's attention: the numbers of its paper (arXiv 2312.09008).
+# Gentle, Painterly and Bold: by eye on mini. Attention alone: FFA and nothing else, as mini learnt to be used.
+# StyleID's attention: the numbers of its paper (arXiv 2312.09008).
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
     "Bold": _preset(strength=1.4, layers=("all",)),
     "Keep my colours": _preset(colour=0.0),
-    "Colours only": _preset(layers=()),
+    "Attention alone": _preset(palette="off", layers=("all",)),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
 }
 RENAMED_PRESETS = {"StyleID": "StyleID's attention", "Texture only": "Keep my colours"}  # since 0.1

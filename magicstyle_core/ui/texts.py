@@ -234,7 +234,7 @@ GERMAN = {
     "setting.steps": "Leseschritte", "hint.steps": "Mehr: feiner und langsamer; jedes Bild wird neu gelesen.",
     "setting.size": "Größe", "hint.size": "Lange Seite in Bildpunkten; jedes Bild wird neu gelesen.",
     "preset.Gentle": "Sanft", "preset.Painterly": "Malerisch", "preset.Bold": "Kräftig",
-    "preset.Keep my colours": "Meine Farben", "preset.Colours only": "Nur Farben",
+    "preset.Keep my colours": "Meine Farben", "preset.Attention alone": "Nur Aufmerk\u00adsamkeit",
     "preset.StyleID's attention": "StyleIDs Aufmerk\u00adsamkeit",
 }  # fmt: skip
 

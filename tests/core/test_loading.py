@@ -28,7 +28,7 @@ def test_sd2_layout_loads(tiny_sd2: Path) -> None:
 def test_the_embedded_model_says_what_it_wants() -> None:
     model = load("mini", device="cpu")
     assert (model.steps, model.t_max) == (5, 1000)
-    assert (model.size, model.margin, model.preset, model.dtype) == (384, 1, "Painterly", torch.float32)
+    assert (model.size, model.margin, model.preset, model.dtype) == (384, 1, "Attention alone", torch.float32)
 
 
 def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(
@@ -70,10 +70,11 @@ def test_wrong_choices_are_named(tiny_sd1: Path, option: str, value: str) -> Non
 def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, large, small = choose_device("cpu"), 1280, 192
     for has in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has, "cpu_name": "some"})
+        said = {"avx512_bf16": has, "cpu_name": "some"}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda said=said: said, raising=False)
         assert choose_dtype("auto", cpu, large) == (torch.bfloat16 if has else torch.float32)
         assert choose_dtype("auto", cpu, small) == torch.float32
-    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as before torch 2.13
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)  # as before torch 2.13
     assert choose_dtype("auto", cpu, large) in (torch.bfloat16, torch.float32)
     assert choose_dtype("fp16", cpu, large) == torch.float16
 
