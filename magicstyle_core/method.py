@@ -226,7 +226,7 @@ def render(
         styles: trajectories and positive weights that sum to 1, for the palette, which comes from their `allowed` part.
         palette: whether the styles' palette is taken at the start and at the end ("both"), at the "end" alone, by AdaIN
             of the start's noise as StyleID does ("adain"), or not at all beside FFA ("off").
-        colour: whose palette: 1 = the styles', 0 = the content's own.
+        colour: whose palette: 1 = the styles' (with "off" what FFA brings of it), 0 = the content's own.
         residual: share of the residual that stays at strength 1 and above; at strength 0 all of it is added.
         window: where on the way down FFA applies, both ends included.
         seed: draws a variation; None = the one deterministic result.
@@ -246,8 +246,9 @@ def render(
         target = content.latents[max(j, 0)]
         lost = target - move(content.latents[i], content.noise[i], alpha, alpha_to)
         latents = move(latents, noise_pred.detach(), alpha, alpha_to) + (1 - (1 - residual) * amount) * lost
-        if j < 0 and palette in ("both", "end"):
-            latents = latents + amount * mixed_shift(latents, content, styles, colour)
+        if j < 0 and palette != "adain":
+            by_palette = () if palette == "off" else styles
+            latents = latents + amount * mixed_shift(latents, content, by_palette, colour)
         latents = torch.where(strength == 0, target, latents)
         yield Step(i, latents, denoised)
 

@@ -263,6 +263,17 @@ def test_strength_0_is_the_content_whatever_else_is_set(
     assert torch.equal(last.latents, content.latents[0])
 
 
+def test_without_a_palette_colour_says_how_much_of_ffas_own_stays() -> None:
+    content = inverted(latents_of(0))
+    options: dict[str, Any] = {"palette": "off", "styles": styles(1)}
+    mean = content.latents[0].mean((2, 3))
+    away = [
+        (rendered(content, whole(1.0), colour=colour, **options)[-1].latents.mean((2, 3)) - mean).abs().mean()
+        for colour in (1.0, 0.5, 0.0)
+    ]
+    assert away[0] > 2 * away[1] * 0.9 > 10 * away[2]
+
+
 def test_where_a_mask_is_0_the_content_stays() -> None:
     content, strength = inverted(latents_of(0)), whole(1.2)
     strength[..., :4] = 0

@@ -83,6 +83,7 @@ def test_keys(stylized: Page, place: FlatPlace) -> None:
     expect(stylized.locator(".ms-is-original")).to_have_count(1)
     stylized.keyboard.up("z")
     expect(stylized.locator(".ms-is-original")).to_have_count(0)
+    tab(stylized, "Settings and files")
     stylized.locator("#keys input").uncheck()
     slider(stylized, "strength").focus()
     stylized.keyboard.down("z")
@@ -98,6 +99,7 @@ def test_the_wipe_moves_by_keys(stylized: Page) -> None:
 def test_a_link_carries_the_settings_and_no_picture(stylized: Page, url: str) -> None:
     number(stylized, "strength").fill("0.5")
     number(stylized, "strength").press("Tab")
+    tab(stylized, "Settings and files")
     link = stylized.get_by_label("Link to these settings")
     expect(link).to_have_value(re.compile("strength=0.5"))
     expect(stylized.get_by_label("As a command")).to_have_value(re.compile("--strength 0.5"))
@@ -126,6 +128,7 @@ def test_history_keeps_deletes_and_packs(stylized: Page, tmp_path: Path) -> None
 
 def test_settings_stay_out_of_the_file_when_asked(stylized: Page, tmp_path: Path) -> None:
     source = stylized.locator("#result img").get_attribute("src") or ""
+    tab(stylized, "Settings and files")
     stylized.get_by_label("Leave settings out of the PNG").check()
     expect(stylized.locator("#result img")).not_to_have_attribute("src", source)
     assert shown(stylized).info == {}
