@@ -177,6 +177,7 @@ def test_with_live_off_the_caption_says_that_the_controls_differ(stylized: Page,
 
 def test_every_error_stands_beside_its_thing(stylized: Page, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\0no picture")
+    tab(stylized, "Settings and files")
     upload(stylized, "settings-file", tmp_path / "broken.png")
     expect(stylized.locator("#settings-note [role=alert]")).to_contain_text("cannot be read as a PNG")
     upload(stylized, "style-1", tmp_path / "broken.png")
@@ -252,6 +253,7 @@ def test_a_png_brings_everything_back_and_renders(stylized: Page, style: Path, t
     tab(stylized, "Advanced")
     seed.fill("")
     seed.press("Tab")
+    tab(stylized, "Settings and files")
     upload(stylized, "settings-file", tmp_path / "out.png")
     expect(stylized.locator("#settings-note")).to_have_text("Settings are back.")
     expect(caption(stylized)).to_contain_text("strength 0.5")
