@@ -58,6 +58,8 @@ def open_lens(page: Page) -> None:
 def test_a_click_lights_up_the_style_and_a_control_looks_again(stylized: Page, place: FlatPlace) -> None:
     expect_at_rest(stylized)
     open_lens(stylized)
+    expect(stylized.locator("#lens figcaption")).to_be_visible()  # it looks at the middle when it opens
+    expect_at_rest(stylized)
     calls, stage = place.calls, stylized.locator("#result .ms-stage")
     box = stage.bounding_box()
     assert box
