@@ -162,7 +162,7 @@ class Desk:
             return False
         missing = sum(source.inversion is None for source in task.sources)
         calls, latest = 0, None
-        with closing(self.place.run(task)) as answers:
+        with closing(self.answers(visitor, job, task)) as answers:
             for answer in answers:
                 latest = answer or latest
                 match answer:
@@ -171,7 +171,6 @@ class Desk:
                     case Inverted():
                         calls += answer.calls
                         missing -= 1
-                        self.keep(visitor, job, task, answer)
                     case Rendered():
                         record = self._record(visitor, job, task, calls, answer)
                         if record.is_draft:
@@ -184,8 +183,6 @@ class Desk:
                             message = ("done", {"seconds": record.seconds, "calls": record.calls})
                             self._tell(visitor, ticket, record=record, complete=record, message=message)
                             self._idle_around(visitor, record, ticket)
-                    case MagicStyleError():
-                        raise answer
                 yield None
                 if visitor.ticket != ticket and (cut := self._cuts(visitor, job, latest, missing, may_cut)) is not None:
                     return cut
@@ -219,21 +216,15 @@ class Desk:
         """Makes one picture, without a draft, whatever else is asked for. Returns it; not rendered, the model calls."""
         task = self.task(visitor, job, render=render, draft=False)
         calls = 0
-        with closing(self.place.run(task)) as answers:
+        with closing(self.answers(visitor, job, task)) as answers:
             for answer in answers:
-                if not visitor.is_open:
-                    raise MagicStyleError(GONE)
-                self.visitors.touch(visitor)
                 match answer:
                     case Inverted():
                         calls += answer.calls
-                        self.keep(visitor, job, task, answer)
                     case Rendered():
                         record = self._record(visitor, job, task, calls, answer)
                         visitor.file(record)
                         return record
-                    case MagicStyleError():
-                        raise answer
                 yield answer if isinstance(answer, Event) else None
         return calls
 
@@ -246,17 +237,16 @@ class Desk:
         """
         calls = 0
         for number, job in enumerate(jobs, 1):
+            if not visitor.is_open:
+                return calls
             try:
                 if isinstance(job, SettingsError):
                     raise job
                 task = self.task(visitor, job, render=True, draft=draft)
                 if draft and task.rendering is not None:
                     task = replace(task, rendering=replace(task.rendering, full=False))
-                with closing(self.place.run(task)) as answers:
+                with closing(self.answers(visitor, job, task)) as answers:
                     for answer in answers:
-                        if not visitor.is_open:
-                            return calls
-                        self.visitors.touch(visitor)
                         match answer:
                             case Step():
                                 yield Step("grid", number, len(jobs), answer.seconds_left)
@@ -264,13 +254,10 @@ class Desk:
                                 yield answer
                             case Inverted():
                                 calls += answer.calls
-                                self.keep(visitor, job, task, answer)
                             case Rendered():
                                 calls += answer.calls
                                 made.append(answer.image)
                                 yield None
-                            case MagicStyleError():
-                                raise answer
             except MagicStyleError as error:
                 made.append(error)
         return calls
@@ -343,7 +330,25 @@ class Desk:
             rendering=Rendering(weights, settings, job.mask, draft, style_masks=job.style_masks),
         )
 
-    def keep(self, visitor: Visitor, job: Job, task: Task, answer: Inverted) -> None:
+    def answers(self, visitor: Visitor, job: Job, task: Task) -> Generator[Answer | None, None, None]:
+        """What the place answers to a task; inversions are filed.
+
+        Raises:
+            MagicStyleError: the task failed, or its visitor is gone.
+        """
+        with closing(self.place.run(task)) as answers:
+            for answer in answers:
+                if not visitor.is_open:
+                    raise MagicStyleError(GONE)
+                self.visitors.touch(visitor)
+                match answer:
+                    case Inverted():
+                        self._keep(visitor, job, task, answer)
+                    case MagicStyleError():
+                        raise answer
+                yield answer
+
+    def _keep(self, visitor: Visitor, job: Job, task: Task, answer: Inverted) -> None:
         """Files an inversion, which may come from another process, unless the visitor is gone."""
         path, size = job.images[answer.number], job.inversion.size
         visitor.while_open(lambda: self.place.keep(answer.inversion))

@@ -21,18 +21,12 @@ def looking(desk: Desk, visitor: Visitor, job: Job, aim: Aim) -> Generator[Event
     """
     task = replace(desk.task(visitor, job, render=True, draft=False), aim=aim)
     calls = 0
-    with closing(desk.place.run(task)) as answers:
+    with closing(desk.answers(visitor, job, task)) as answers:
         for answer in answers:
-            if not visitor.is_open:
-                raise MagicStyleError(GONE)
-            desk.visitors.touch(visitor)
             match answer:
                 case Inverted():
                     calls += answer.calls
-                    desk.keep(visitor, job, task, answer)
                 case Looked():
                     return replace(answer, calls=answer.calls + calls)
-                case MagicStyleError():
-                    raise answer
             yield answer if isinstance(answer, Event) else None
     raise MagicStyleError(GONE)  # what works has ended without an answer

@@ -69,15 +69,11 @@ def filmstrip(desk: Desk, visitor: Visitor, record: Record) -> Generator[Event |
         image.save(path, quality=90)
         frames.append(path)
 
-    with closing(desk.place.run(task)) as answers:
+    with closing(desk.answers(visitor, job, task)) as answers:
         for answer in answers:
-            if not visitor.is_open:
-                raise MagicStyleError(GONE)
-            desk.visitors.touch(visitor)
             match answer:
                 case Inverted():
                     calls += answer.calls
-                    desk.keep(visitor, job, task, answer)
                 case Foreseen():
                     file(answer.image)
                 case Rendered():
@@ -85,8 +81,6 @@ def filmstrip(desk: Desk, visitor: Visitor, record: Record) -> Generator[Event |
                     file(answer.image)
                 case Pause():
                     frames.clear()  # its steps begin again
-                case MagicStyleError():
-                    raise answer
             yield answer if isinstance(answer, Event) else None
     visitor.keep_files("filmstrip", frames)
     return Film(frames, calls)
