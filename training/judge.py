@@ -23,6 +23,9 @@ LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # the last of each block
 DIRECTIONS, PLACES = 64, 1024  # of a sliced Wasserstein distance
 EMD_PLACES = 512  # of a relaxed earth mover's distance: its matrix grows with the square
 SELF_SIMILARITY = 16  # places along a side
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+GREY_DEVIATION, FLAT = 0.43, 0.02  # 55 of 127.5, a photograph's usual one; a grey level or two: flat ones stay flat
+PATCH, AROUND = 3, 5  # latents along a side
 BLOCK, BLOCKS_AROUND = 8, 4  # pixels along the square that one latent becomes; such squares along a lattice's window
 
 Features = dict[str, Tensor]  # layer -> (batch, channels, height, width)
@@ -113,6 +116,28 @@ def lattice(pixels: Tensor) -> Tensor:
     blocks = (blocks - blocks.mean(4, keepdim=True)).movedim(4, 1).flatten(1, 2)  # (batch, 192, rows, columns)
     repeated = F.avg_pool2d(blocks, BLOCKS_AROUND, BLOCKS_AROUND // 2)
     return repeated.square().mean((1, 2, 3)) / (blocks.square().mean((1, 2, 3)) + 1e-4)
+
+
+def standardised_grey(pixels: Tensor) -> Tensor:
+    """Pictures (batch, 3, height, width) in [-1, 1] without palette, level and contrast: what is left is texture."""
+    grey = torch.einsum("bchw,c->bhw", pixels, pixels.new_tensor(LUMA))[:, None]  # (batch, 1, height, width)
+    deviation, mean = torch.std_mean(grey, (2, 3), keepdim=True)
+    return ((grey - mean) * GREY_DEVIATION / (deviation + FLAT)).expand_as(pixels)
+
+
+def latent_style(target: Tensor, style: Tensor) -> Tensor:
+    """Distance of latents' patches (batch, channels, height, width), as they are and without what is around: (batch,).
+
+    What the decoder draws follows from them; it costs next to nothing beside the network above.
+    """
+    distance = torch.zeros(len(target), device=target.device)
+    for t, s in ((target, style), (_detail(target), _detail(style))):
+        distance = distance + sliced_wasserstein(F.unfold(t, PATCH), F.unfold(s, PATCH))
+    return distance
+
+
+def _detail(latents: Tensor) -> Tensor:
+    return latents - F.avg_pool2d(latents, AROUND, 1, AROUND // 2, count_include_pad=False)
 
 
 def sliced_wasserstein(target: Tensor, style: Tensor) -> Tensor:

@@ -10,10 +10,12 @@ from training.judge import (
     adaattn_targets,
     content_loss,
     feature_loss,
+    latent_style,
     lattice,
     moments,
     relaxed_emd,
     sliced_wasserstein,
+    standardised_grey,
     style_loss,
 )
 
@@ -69,3 +71,19 @@ def test_a_lattice_is_seen_and_strokes_are_not(pictures: torch.Tensor) -> None:
     assert lattice(pictures).max() < 0.15
     assert lattice(pictures + 0.3 * tile).min() > 2 * lattice(pictures).max()
     assert lattice(torch.zeros(1, 3, 64, 64)) == 0
+
+
+def test_standardised_grey_has_no_palette_level_or_contrast(pictures: torch.Tensor) -> None:
+    grey = standardised_grey(pictures)
+    assert torch.equal(grey[:, :1].expand_as(grey), grey)
+    other = (pictures * 0.5 + 0.2).clamp(-1, 1)
+    assert (standardised_grey(other) - grey).abs().max() < 0.05
+    assert standardised_grey(torch.full((1, 3, 8, 8), 0.7)).abs().max() < 1e-3
+
+
+def test_latents_moved_about_keep_their_style_and_smoothed_ones_lose_it() -> None:
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.avg_pool2d(latents, 3, 1, 1)
+    near, far = latent_style(latents.flip(0).flip(2, 3), latents.flip(0)), latent_style(smooth, latents)
+    assert near.shape == (2,)
+    assert (near < 0.2 * far).all()
