@@ -124,7 +124,6 @@ def test_the_decoder_learns_by_round_trips_alone(
     assert trips[-1] < trips[0]
 
 
-
 def test_strengths_are_mostly_one() -> None:
     strengths = draw_strengths(np.random.default_rng(0), 1000)
     assert strengths.shape == (1000, 1, 1, 1)
