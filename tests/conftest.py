@@ -14,6 +14,10 @@ if TYPE_CHECKING:  # serving and the page are tested without torch, which takes 
     from magicstyle_core.engine import StyleEngine
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--ray", action="store_true", help="run the tests of the page before a Ray cluster")
+
+
 @pytest.fixture(scope="session")
 def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_models import write_tiny_sd

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from magicstyle_core.serving.cluster import Cluster
 from magicstyle_core.serving.places import Answer, Inverted, Task
@@ -87,3 +90,16 @@ class FlatCluster(Cluster):
     def calls(self, calls: int) -> None:
         self.before = 0
         self.before = self.calls - calls
+
+
+@contextmanager
+def flat_cluster() -> Iterator[FlatCluster]:
+    """One replica on a Ray cluster of this machine's."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_worker_niceness", "0")  # beside a browser it would starve
+    cluster = FlatCluster()
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        patch.undo()

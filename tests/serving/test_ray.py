@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,16 @@ from PIL import Image
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.errors import MagicStyleError
 from magicstyle_core.serving.cluster import INSTALL, Cluster
-from magicstyle_core.serving.jobs import Pause, Step, Waiting
-from magicstyle_core.serving.places import SHARED, Here, Inverted, Place, Rendered, Rendering, Source, Task
-from tests.replicas import WatchedCluster
+from magicstyle_core.serving.jobs import Aim, Pause, Step, Waiting
+from magicstyle_core.serving.places import SHARED, Here, Inverted, Looked, Place, Rendered, Rendering, Source, Task
+from tests.replicas import FlatCluster, WatchedCluster
 from tests.until import until
 
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS, SIZE = 6, 64
+AIM = Aim((0.25, 0.5))
 MOVES = [FusionSettings(strength=strength) for strength in (1.0, 0.8, 0.6, 0.4, 0.2, 1.2)]
 
 
@@ -93,17 +95,28 @@ def done(place: Place, task: Task, seen: list[Any] | None = None) -> tuple[int, 
     return calls, picture
 
 
+def looked(place: Place, task: Task) -> list[Image.Image]:
+    """Where the lens sees the task's spot looking in each style."""
+    (answer,) = [answer for answer in place.run(task) if isinstance(answer, Looked)]
+    return list(answer.images)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As many threads as a replica has: sums in another order give other last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def expected(engine: StyleEngine) -> Callable[[Task], bytes]:
-    """The picture as one process makes it, with as many threads as a replica has."""
+    """The picture as one process makes it."""
 
     def expected(task: Task) -> bytes:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             return done(Here(StyleEngine(engine.model)), task)[1]
-        finally:
-            torch.set_num_threads(threads)
 
     return expected
 
@@ -144,9 +157,27 @@ def test_each_visitor_inverts_once_and_the_pixels_are_those_of_one_process(
     homes = [set(each["sessions"]) & set(visitors) for each in cluster._stats]
     assert all(homes)
     assert not homes[0] & homes[1]
-    for visitor in visitors[:2]:
+    for visitor in visitors:
         for settings, (_, picture) in zip(MOVES, made[visitor], strict=True):
             assert picture == expected(stripped(task(cluster, visitor, settings)))
+
+
+def test_the_lens_and_style_masks_are_those_of_one_process(
+    cluster: Cluster, task: MakeTask, engine: StyleEngine
+) -> None:
+    half = Image.new("L", (SIZE, SIZE), 0)
+    half.paste(255, (0, 0, SIZE // 2, SIZE))
+    plain = task(cluster, "masked")
+    assert plain.rendering is not None
+    masked = replace(plain, rendering=replace(plain.rendering, style_masks=(half,)))
+    here = Here(StyleEngine(engine.model))
+    with one_thread():
+        wanted, wanted_plain = done(here, stripped(masked)), done(here, stripped(plain))
+        wanted_looked = looked(here, replace(stripped(masked), aim=AIM))
+    assert done(cluster, masked)[1] == wanted[1] != wanted_plain[1]
+    assert looked(cluster, replace(stripped(masked), aim=AIM)) == wanted_looked
+    right = np.asarray(wanted_looked[0])[:, SIZE // 2 :].mean()
+    assert right < np.asarray(wanted_looked[0])[:, : SIZE // 2].mean()  # what may not be looked at stays dark
 
 
 def test_stop_reaches_a_render_within_one_call(cluster: Cluster, task: MakeTask) -> None:
@@ -251,6 +282,23 @@ def test_the_cluster_lost_and_back_costs_a_sentence_and_a_pause(cluster: Cluster
     assert Pause("away") in seen
     assert isinstance(seen[-1], Rendered)
     assert len(replicas(cluster)) == 2
+
+
+def test_who_was_away_longest_makes_room_and_is_read_again(task: MakeTask) -> None:
+    cluster = FlatCluster(options={"visitors": 2})
+    try:
+        for visitor in ("first", "second", "third"):
+            assert done(cluster, task(cluster, visitor))[0] == 2 * STEPS
+        until(lambda: cluster.stats()["visitors_evicted"] == 1)
+        assert set(cluster.stats()["sessions"]) == {"second", "third"}
+        again = task(cluster, "first")
+        assert all(source.inversion is not None for source in again.sources)  # for all that the page knows
+        calls, picture = done(cluster, again)
+        assert calls == 2 * STEPS
+        assert picture
+        assert cluster.stats()["read_again"] == 2
+    finally:
+        cluster.close()
 
 
 def test_without_ray_the_flag_says_what_to_install(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 import app
 from tests.browsing import WAIT, expect_caption, open_page, upload
 from tests.flat import FlatPlace
+from tests.replicas import FlatCluster, flat_cluster
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -45,27 +46,38 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, FlatPlace, Path]]:
-    """A page before a place without a model, one server for a whole file: its address, place and folder of files."""
+def flat(request: pytest.FixtureRequest) -> Iterator[FlatPlace | FlatCluster]:
+    """A place without a model, one for a whole file."""
+    if request.config.getoption("ray"):
+        with flat_cluster() as cluster:
+            yield cluster
+    else:
+        yield FlatPlace()
+
+
+@pytest.fixture(scope="module")
+def served(
+    flat: FlatPlace | FlatCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, FlatPlace | FlatCluster, Path]]:
+    """A page before that place, one server for a whole file: its address, place and folder of files."""
     folder = tmp_path_factory.mktemp("served")
     patch = pytest.MonkeyPatch()
     patch.setenv("GRADIO_TEMP_DIR", str(folder))
-    place = FlatPlace()
-    demo = app.build_page(place, grace_seconds=600)
-    yield app.launch(demo), place, folder
+    demo = app.build_page(flat, grace_seconds=600)
+    yield app.launch(demo), flat, folder
     demo.close()
     patch.undo()
     gc.collect()
 
 
 @pytest.fixture
-def url(served: tuple[str, FlatPlace, Path], monkeypatch: pytest.MonkeyPatch) -> str:
+def url(served: tuple[str, FlatPlace | FlatCluster, Path], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(served[2]))
     return served[0]
 
 
 @pytest.fixture
-def place(served: tuple[str, FlatPlace, Path]) -> FlatPlace:
+def place(served: tuple[str, FlatPlace | FlatCluster, Path]) -> FlatPlace | FlatCluster:
     place = served[1]
     place.seconds_per_call, place.idles, place.calls = 0.0, False, 0
     return place

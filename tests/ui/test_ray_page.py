@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-import app
 from tests.browsing import caption, expect_at_rest, number
-from tests.replicas import FlatCluster
+from tests.replicas import FlatCluster, flat_cluster
 from tests.ui.test_api import (  # noqa: F401
     client,
     pair,
@@ -30,31 +27,17 @@ pytestmark = [pytest.mark.ray, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, FlatCluster, Path]]:
-    """As the fixture of the other tests, with one replica."""
-    folder = tmp_path_factory.mktemp("served")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("GRADIO_TEMP_DIR", str(folder))
-    patch.setenv("RAY_worker_niceness", "0")
-    cluster = FlatCluster()
-    try:
-        demo = app.build_page(cluster, grace_seconds=600)
-        yield app.launch(demo), cluster, folder
-        demo.close()
-    finally:
-        cluster.close()
-        patch.undo()
-        gc.collect()
+def flat() -> Iterator[FlatCluster]:
+    with flat_cluster() as cluster:
+        yield cluster
 
 
-def test_the_page_outlives_its_cluster(
-    stylized: Page, served: tuple[str, FlatCluster, Path], place: FlatCluster
-) -> None:
+def test_the_page_outlives_its_cluster(stylized: Page, place: FlatCluster) -> None:
     place.seconds_per_call = 1.0
     number(stylized, "strength").fill("0.5")
     number(stylized, "strength").press("Enter")
     expect(stylized.locator("#status")).to_contain_text("of 8, about")
-    served[1]._process.kill()  # the driver, and with it all of its cluster
+    place._process.kill()  # the driver, and with it all of its cluster
     expect(stylized.locator("#status")).to_contain_text("your pictures are safe here")
     expect(stylized.locator("#status [role=alert]")).to_have_count(0)
     expect(caption(stylized)).to_contain_text("Picture 2: strength 0.5", timeout=120_000)
