@@ -17,6 +17,7 @@ MAX_CELLS = 64  # 8 × 8: below 500 pixels a cell on the largest sheet, and an e
 MAX_SHEET_SIDE = 4096  # pixels, the largest texture of many phones; cells are scaled down to stay below
 
 AXES = tuple(FusionSettings.model_fields)
+LABELS = {name: TABLE[name].label for name in AXES}
 
 _RANGE = re.compile(r"(?P<first>\d*\.?\d+)\s*[-–—]\s*(?P<last>\d*\.?\d+)\s*\[(?P<count>\d+)\]")
 
@@ -172,16 +173,19 @@ def sheet_layout(grid: Grid, images: Mapping[tuple[int, int], Image.Image | Exce
     left = GAP
     if grid.y_name is not None:
         font = ImageFont.load_default(size=font_size)
-        longest = max(font.getlength(_label(value)) for value in grid.y_values)
+        longest = max(font.getlength(value_text(value)) for value in grid.y_values)
         left = int(2 * font_size + min(longest, cell_width) + 2 * GAP)
     return SheetLayout(left, 3 * font_size + GAP, cell_width, cell_height, font_size)
 
 
-def sheet(grid: Grid, images: Mapping[tuple[int, int], Image.Image | Exception]) -> Image.Image:
+def sheet(
+    grid: Grid, images: Mapping[tuple[int, int], Image.Image | Exception], labels: Mapping[str, str] = LABELS
+) -> Image.Image:
     """A contact sheet with the axes' names and values along its edges.
 
     Args:
         images: by (row, column): the picture, or the error that came instead. Cells without an entry stay grey.
+        labels: of the settings.
 
     Returns:
         RGB, with sides of at most MAX_SHEET_SIDE pixels.
@@ -192,18 +196,18 @@ def sheet(grid: Grid, images: Mapping[tuple[int, int], Image.Image | Exception])
     picture = Image.new("RGB", (right + GAP, bottom + GAP), PAPER)
     draw = ImageDraw.Draw(picture)
 
-    draw.text(((layout.left + right) / 2, layout.font_size * 0.9), TABLE[grid.x_name].label, INK, font, anchor="mm")
+    draw.text(((layout.left + right) / 2, layout.font_size * 0.9), labels[grid.x_name], INK, font, anchor="mm")
     for column, value in enumerate(grid.x_values):
         x, y, _, _ = layout.box(0, column)
-        text = _shortened(_label(value), font, layout.cell_width)
+        text = _shortened(value_text(value), font, layout.cell_width)
         draw.text((x + layout.cell_width / 2, y - layout.font_size * 0.8), text, INK, font, anchor="mm")
     if grid.y_name is not None:
         name = Image.new("RGB", (bottom - layout.top, 2 * layout.font_size), PAPER)
-        ImageDraw.Draw(name).text((name.width / 2, name.height / 2), TABLE[grid.y_name].label, INK, font, anchor="mm")
+        ImageDraw.Draw(name).text((name.width / 2, name.height / 2), labels[grid.y_name], INK, font, anchor="mm")
         picture.paste(name.rotate(90, expand=True), (0, layout.top))
         for row, value in enumerate(grid.y_values):
             x, y, _, _ = layout.box(row, 0)
-            text = _shortened(_label(value), font, layout.cell_width)
+            text = _shortened(value_text(value), font, layout.cell_width)
             draw.text((x - GAP, y + layout.cell_height / 2), text, INK, font, anchor="rm")
 
     for row in range(grid.rows):
@@ -231,7 +235,8 @@ def cell_at(grid: Grid, layout: SheetLayout, x: float, y: float) -> tuple[int, i
     return int(row), int(column)
 
 
-def _label(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value of an axis, as people write it."""
     if isinstance(value, tuple):
         return " + ".join(value) or NONE
     return f"{value:g}" if isinstance(value, float) else str(value).lower()

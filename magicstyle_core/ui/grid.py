@@ -10,7 +10,7 @@ import gradio as gr
 from PIL import Image
 
 from magicstyle_core.errors import MagicStyleError, SettingsError
-from magicstyle_core.grid import AXES, MISSING, Cell, Grid, parse_values, sheet
+from magicstyle_core.grid import AXES, MISSING, Cell, Grid, parse_values, sheet, value_text
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job, Step
 from magicstyle_core.settings import TABLE
@@ -65,7 +65,7 @@ class GridPanel:
             try:
                 grid = self._grid(data)
             except MagicStyleError as error:
-                return {self.plan: alert(str(error))}
+                return {self.plan: alert(visit.explain(error))}
             records = visit.visitor.history
             each = records[-1].seconds / max(records[-1].calls, 1) if records else 0.1
             calls = grid.total * self.desk.place.facts.steps
@@ -103,7 +103,7 @@ class GridPanel:
                 raise SettingsError(visit.say("no_style" if base.content else "no_photograph"))
             grid = axes(data)
         except MagicStyleError as error:
-            yield {self.plan: alert(str(error))}
+            yield {self.plan: alert(visit.explain(error))}
             return
         cells, made, items = grid.cells(base.settings), list[Image.Image | Exception](), list[tuple[str, str]]()
         jobs = [job_of(base, cell) for cell in cells]
@@ -121,7 +121,11 @@ class GridPanel:
                 yield updates
         self._add(visit, grid, cells, made, items)
         path = visit.visitor.new_file("magicstyle-grid.png")
-        sheet(grid, {(cell.row, cell.column): image for cell, image in zip(cells, made, strict=False)}).save(path)
+        images = {
+            (cell.row, cell.column): image if isinstance(image, Image.Image) else SettingsError(visit.explain(image))
+            for cell, image in zip(cells, made, strict=False)
+        }
+        sheet(grid, images, {name: visit.say(f"setting.{name}") for name in AXES}).save(path)
         yield {
             self.plan: note(visit.say("grid_done", pictures=len(made), total=grid.total)),
             self.gallery: gr.Gallery(list(items), columns=grid.columns),
@@ -134,7 +138,7 @@ class GridPanel:
             path = visit.visitor.new_file("cell.webp")
             (image if isinstance(image, Image.Image) else Image.new("RGB", (256, 256), MISSING)).save(path, quality=90)
             text = cell_name(visit, grid, cell)
-            items.append((str(path), text if isinstance(image, Image.Image) else f"{text}: {image}"))
+            items.append((str(path), text if isinstance(image, Image.Image) else f"{text}: {visit.explain(image)}"))
 
     def _grid(self, data: Data) -> Grid:
         return make_grid(data[self.x_name], data[self.x_values], data[self.y_name] or None, data[self.y_values])
@@ -146,7 +150,7 @@ class GridPanel:
         x, y = (TABLE[name] for name in (x_name, y_name))
         for setting in (x, y):
             if setting.kind != "number":
-                raise SettingsError(f"{setting.label} has no range for a 3 × 3 sheet; fill a grid with its values.")
+                raise SettingsError(f"{setting.name} has no range for a 3 × 3 sheet; fill a grid with its values.")
         return make_grid(x_name, f"{x.low}-{x.high} [3]", y_name, f"{y.low}-{y.high} [3]")
 
 
@@ -168,7 +172,4 @@ def cell_name(visit: Visit, grid: Grid, cell: Cell) -> str:
     parts = [(grid.x_name, grid.x_values[cell.column])]
     if grid.y_name is not None:
         parts.append((grid.y_name, grid.y_values[cell.row]))
-    return ", ".join(
-        f"{visit.say(f'setting.{name}')} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in parts
-    )
+    return ", ".join(f"{visit.say(f'setting.{name}')} {value_text(value)}" for name, value in parts)

@@ -94,7 +94,7 @@ class Lens:
         try:
             aim = Aim((data[self.across], data[self.down]), data[self.group], data[self.way_down])
         except MagicStyleError as error:
-            yield {self.note: alert(str(error))}
+            yield {self.note: alert(visit.explain(error))}
             return
         if visitor.looked == (record.path, aim):
             return
@@ -114,7 +114,7 @@ class Lens:
             return
         except Exception as error:
             visitor.looked = None
-            text = str(error)
+            text = visit.explain(error)
             if not isinstance(error, MagicStyleError):
                 logging.getLogger(__name__).exception("a look failed")
                 text = visit.say("unexpected", kind=type(error).__name__)

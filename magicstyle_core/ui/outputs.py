@@ -111,7 +111,7 @@ class Outputs:
         try:
             yield show(visit, record, run.result())
         except MagicStyleError as error:
-            yield {self.note: alert(str(error))}
+            yield {self.note: alert(visit.explain(error))}
         except asyncio.CancelledError:
             yield {self.note: note(visit.say("stopped_empty"))}
         except Exception as error:

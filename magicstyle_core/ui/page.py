@@ -140,7 +140,7 @@ class Page:
             job, updates = self.read(data, visit)
         except MagicStyleError as error:
             self.desk.refuse(visit.visitor, error, asked)
-            return {**said, self.controls.note: alert("" if isinstance(error, ImageError) else str(error))}
+            return {**said, self.controls.note: alert("" if isinstance(error, ImageError) else visit.explain(error))}
         if not self.desk.wish(visit.visitor, job, live=data[self.result.live], pressed=pressed, asked=asked):
             return {self.controls.note: gr.skip()}
         changed = self.controls.changed(job)
@@ -242,7 +242,7 @@ class Page:
             if settings is not None:
                 updates |= self.controls.updates(*settings)
         except MagicStyleError as error:
-            updates[self.controls.note] = alert(str(error))
+            updates[self.controls.note] = alert(visit.explain(error))
         shown = settings[0] if settings else wished.settings if wished else self.controls.defaults
         updates |= self.presets.updates(visit, visitor.board, shown)
         return {**updates, **self.result.updates(visit, visitor.board)}

@@ -72,7 +72,7 @@ class Pictures:
                 try:
                     self.desk.picture(visit.visitor, data[box], None)
                 except ImageError as error:
-                    updates[beside] = alert(str(error))
+                    updates[beside] = alert(visit.explain(error))
                 else:
                     self._remember(visit, box, data[box])
         return {**updates, self.wall: self.wall_of(visit)}

@@ -111,7 +111,7 @@ class Regions:
                 picture = self.desk.picture(visit.visitor, path, None)
                 mask = fit_mask(open_mask(file), picture.image.size)
             except ImageError as error:
-                return {self.note: alert(str(error)), self.file: None}
+                return {self.note: alert(visit.explain(error)), self.file: None}
             visit.visitor.masks[path] = mask
             return {self.file: None, self.region: "mask", self.brush: self.canvas(visit, picture, path)}
 

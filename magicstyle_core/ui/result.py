@@ -58,6 +58,8 @@ def status(visit: Visit, board: Board, waiting: Waiting | None) -> str:
     if event is not None:
         return progress(visit, event)
     key, values = board.message
+    if key == "error":
+        values = {"text": visit.explain(values["text"])}
     kind = "ms-alert" if key in ("error", "unexpected", "no_photograph", "no_style") else "ms-message"
     role = "alert" if kind == "ms-alert" else "status"
     return f'<p class="{kind}" role="{role}">{visit.html(key, **values)}</p>'

@@ -69,7 +69,7 @@ class Share:
                 visitor.masks[content or ""] = recipe.mask_image
             masks = {style.digest: style.mask_image for style in recipe.styles}
         except MagicStyleError as error:
-            return {self.note: alert(str(error))}
+            return {self.note: alert(visit.explain(error))}
         visitor.style_masks = {digest: mask for digest, mask in masks.items() if mask is not None}
         visitor.style_canvas = None
         updates[regions.region] = region
@@ -78,7 +78,8 @@ class Share:
         return {**updates, self.note: note(self._said(visit, recipe, content))}
 
     def _said(self, visit: Visit, recipe: Recipe, content: str | None) -> str:
-        said = [visit.say("settings_gone", gone=recipe.gone) if recipe.gone else visit.say("settings_restored")]
+        gone = visit.explain(recipe.gone)
+        said = [visit.say("settings_gone", gone=gone) if gone else visit.say("settings_restored")]
         facts = self.desk.place.facts
         if recipe.model not in ("", facts.name):
             said.append(visit.say("settings_other_model", model=recipe.model))

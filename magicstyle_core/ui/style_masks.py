@@ -111,7 +111,7 @@ class StyleMasks:
                 if not mask.getbbox():
                     raise ImageError(visit.say("style_mask_empty"))
             except ImageError as error:
-                return {self.note: alert(str(error)), self.file: None}
+                return {self.note: alert(visit.explain(error)), self.file: None}
             visit.visitor.keep_style_mask(path, mask)
             return {self.file: None, **self._canvas(visit, path, None)}
 

@@ -11,7 +11,9 @@ from gradio.components import Component
 
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.visitors import Visitor
+from magicstyle_core.settings import TABLE
 from magicstyle_core.ui import texts
+from magicstyle_core.ui.errors import in_language
 
 Data = dict[Component, Any]
 Updates = dict[Component, Any]
@@ -37,6 +39,10 @@ class Visit:
 
     def say(self, key: str, **values: Any) -> str:
         return texts.say(self.language, key, **values)
+
+    def explain(self, error: Exception | str) -> str:
+        """What an error of the core says."""
+        return in_language(self.language, str(error), {name: self.say(f"setting.{name}") for name in TABLE})
 
     def html(self, key: str, **values: Any) -> str:
         """A sentence for a piece of HTML."""
