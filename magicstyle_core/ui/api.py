@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import gradio as gr
 from gradio import FileData
@@ -28,73 +28,10 @@ from magicstyle_core.serving.outputs import download
 from magicstyle_core.serving.turns import Run
 from magicstyle_core.serving.visitors import Visitor
 from magicstyle_core.settings import WAY_DOWN, FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.ui.answers import Freed, GridFacts, InvertFacts, LensFacts, RestoredFacts, Stats, StylizeFacts
 from magicstyle_core.ui.grid import job_of, make_grid
 
 T = TypeVar("T")
-
-
-class InvertFacts(TypedDict):
-    """What an inversion took: no calls, when it was stored."""
-
-    steps: int
-    width: int
-    height: int
-    unet_calls: int
-
-
-class StylizeFacts(TypedDict):
-    """What a picture took, and the settings that it was rendered with."""
-
-    inversion_calls: int
-    unet_calls: int
-    seconds: float
-    settings: dict[str, Any]
-    status: str
-
-
-class GridFacts(TypedDict):
-    """Cells of the sheet, those that failed as [row, column], and all model calls."""
-
-    cells: int
-    failed: list[list[int]]
-    unet_calls: int
-
-
-class LensFacts(TypedDict):
-    """The share of the attention that each style got, and the model calls that the answer took."""
-
-    shares: list[float]
-    unet_calls: int
-
-
-class RestoredFacts(TypedDict):
-    """What a PNG says about how it was made."""
-
-    version: str
-    model: str
-    settings: dict[str, Any]
-    inversion: dict[str, Any]
-    content: str
-    styles: list[dict[str, Any]]
-    region: str
-    gone: str
-
-
-class Freed(TypedDict):
-    """Bytes of features that were freed."""
-
-    bytes_freed: int
-
-
-class Stats(TypedDict):
-    """What is stored, for this client and for all, and what it took since the start; more fields follow."""
-
-    my_bytes: int
-    all_bytes: int
-    hits: int
-    misses: int
-    unet_calls: int
-    idle_calls: int
 
 
 class Api:
@@ -186,12 +123,17 @@ class Api:
         steps: int | None = None,
         settings: dict[str, Any] | None = None,
         size: int | None = None,
+        style_masks: list[FileData | None] | None = None,
     ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
-        """A labelled contact sheet over one or two settings; values such as `0, 0.5, 1` or `0-1 [5]`."""
+        """A labelled contact sheet over one or two settings; values such as `0, 0.5, 1` or `0-1 [5]`.
+
+        The other parameters are those of /stylize.
+        """
         visitor = self._visitor(request)
         base = self._job(
             visitor, content, [style], None, None, InversionSettings(steps=steps, size=size), None, settings
         )
+        base = self._placed(visitor, base, "everywhere", None, style_masks)
         grid = make_grid(x_name, x_values, y_name, y_values)
         cells, made = grid.cells(base.settings), list[Image.Image | Exception]()
         run = self.desk.turns.submit(
@@ -343,7 +285,7 @@ def connect_api(desk: Desk) -> None:
 
 
 def _typed(fn: Callable[..., Any], returns: Any) -> Callable[..., Any]:
-    """The endpoint with the type of its last answer, which Gradio publishes, and every error as one sentence."""
+    """The endpoint with the type of its last answer, and every error as one sentence."""
 
     @wraps(fn)
     async def working(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:

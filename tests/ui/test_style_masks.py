@@ -60,6 +60,24 @@ def test_a_client_names_the_part(client: Client, photograph: Path, halved: Path,
         client.predict(**pair, style_masks=[None, None], api_name="/stylize")
 
 
+def test_a_grid_uses_the_part_in_every_cell(client: Client, photograph: Path, halved: Path, left: Path) -> None:
+    options = {
+        "content": handle_file(photograph), "style": handle_file(halved), "x_name": "strength", "x_values": "0.5, 1.5"
+    }  # fmt: skip
+    path, _ = client.predict(**options, style_masks=[handle_file(left)], api_name="/grid")
+    with Image.open(path) as masked:
+        last = masked.getpixel((masked.width - 20, masked.height - 20))
+        first = masked.getpixel((20, masked.height - 20))
+    assert isinstance(first, tuple)
+    assert last == (255, 0, 0)
+    assert first[0] > first[2] + 50
+    path, _ = client.predict(**options, style_masks=[None], api_name="/grid")
+    with Image.open(path) as whole:
+        assert whole.getpixel((whole.width - 20, whole.height - 20)) != (255, 0, 0)
+    with pytest.raises(Exception, match="style_masks got 2, expected 1, one for each style"):
+        client.predict(**options, style_masks=[None, None], api_name="/grid")
+
+
 @pytest.mark.browser
 def test_a_dropped_mask_counts_until_it_is_cleared_and_a_png_brings_it_back(
     page: Page, photograph: Path, halved: Path, left: Path, tmp_path: Path
