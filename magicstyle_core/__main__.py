@@ -21,7 +21,7 @@ from magicstyle_core.grid import Grid, parse_values
 from magicstyle_core.layers import GROUPS
 from magicstyle_core.options import add_cluster_options, add_model_options, add_settings, load_engine
 from magicstyle_core.serving.visitors import GRACE_SECONDS
-from magicstyle_core.settings import NONE, PRESETS, TABLE, InversionSettings, table
+from magicstyle_core.settings import NONE, PRESETS, TABLE, WAY_DOWN, InversionSettings, table
 
 SHOWN = ("output", "size", "seconds", "unet_calls")  # of a picture; with --json all of its recipe
 
@@ -97,6 +97,10 @@ def build_parser() -> Parser:
         "--spot", nargs=2, type=float, required=True, metavar=("X", "Y"), help="across and down, from 0 to 1"
     )
     lens_.add_argument("--group", choices=GROUPS, default="fine", help="of the layers that are asked")
+    lens_.add_argument(
+        "--way-down", type=float, default=WAY_DOWN, metavar="N",
+        help=f"at which step, from 0 (noise) to 1 (the finished picture); default: {WAY_DOWN}",
+    )  # fmt: skip
     invert_ = add("invert", invert, [model], "invert a picture and report what it costs")
     invert_.add_argument("image", type=Path, metavar="PHOTO")
     add_settings(invert_, [setting for setting in table() if setting.group == "inversion"])
@@ -132,8 +136,10 @@ def draw_grid(arguments: argparse.Namespace) -> int:
 def look(arguments: argparse.Namespace) -> int:
     if not all(0 <= place <= 1 for place in arguments.spot):
         raise SettingsError(f"--spot got {arguments.spot}, expected two numbers from 0 to 1.")
+    if not 0 <= arguments.way_down <= 1:
+        raise SettingsError(f"--way-down got {arguments.way_down}, expected a number from 0 to 1.")
     order = _single(arguments)
-    return batch.Batch(order, load_engine(arguments)).look(tuple(arguments.spot), arguments.group)
+    return batch.Batch(order, load_engine(arguments)).look(tuple(arguments.spot), arguments.group, arguments.way_down)
 
 
 def _single(arguments: argparse.Namespace) -> batch.Order:

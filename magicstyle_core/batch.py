@@ -275,8 +275,11 @@ class Batch:
         _save(sheet(grid, images), output, None)
         return sum(isinstance(image, Exception) for image in images.values())
 
-    def look(self, spot: tuple[float, float], group: str) -> int:
+    def look(self, spot: tuple[float, float], group: str, way_down: float) -> int:
         """Draws the styles, side by side, with light on what a spot of the first photograph's result looked at.
+
+        Args:
+            spot, group, way_down: as `lens.look` takes them.
 
         Raises:
             MagicStyleError: a picture cannot be used, or FFA is off.
@@ -290,7 +293,7 @@ class Batch:
             styles = self._styles(bar)
             inverted = self._invert(picture, "photographs", bar)
             self.engine.stylize(inverted, styles, self.settings, mask=mask)
-        maps = look(self.engine, inverted, styles, self.settings, spot, mask=mask, group=group)
+        maps = look(self.engine, inverted, styles, self.settings, spot, mask=mask, group=group, way_down=way_down)
         images = [lit(style.picture, paid) for (style, _), paid in zip(styles, maps, strict=True)]
         _save(side_by_side(images), output, None)
         return 0

@@ -163,8 +163,13 @@ def test_the_lens_lights_up_both_styles(
     assert main([*command, "--spot", "0.5", "0.3", "--group", "middle", "--layers", "all"]) == 0
     assert pixels(out).shape == (96, 192, 3)
     assert pixels(out).std() > 10
+    early = pixels(out)
+    assert main([*command, "--spot", "0.5", "0.3", "--group", "middle", "--layers", "all", "--way-down", "1"]) == 0
+    assert (pixels(out) != early).any()
     assert main([*command, "--spot", "0.5", "1.3"]) == 1
     assert "--spot got [0.5, 1.3], expected two numbers from 0 to 1." in capsys.readouterr().err
+    assert main([*command, "--spot", "0.5", "0.3", "--way-down", "1.5"]) == 1
+    assert "--way-down got 1.5, expected a number from 0 to 1." in capsys.readouterr().err
 
 
 def test_invert_and_info_report(pictures: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
