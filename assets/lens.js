@@ -1,6 +1,8 @@
 // While the lens is open, a click on the picture asks where that spot looked. It runs with the element of the lens.
 
-const stageAt = event => element.offsetParent && event.target.closest('#result .ms-stage');
+// Its element itself is out of sight while it is empty, its sentence never.
+const isOpen = () => document.querySelector('#lens-note')?.offsetParent;
+const stageAt = event => isOpen() && event.target.closest('#result .ms-stage');
 
 // Where in its box the picture lies, which keeps its shape there.
 function inside(stage) {

@@ -82,7 +82,7 @@ class Lens:
                 yield updates
 
         self.view.click(point, set(chosen), **queued)
-        events = [self.across.input, self.down.input, self.group.change, self.way_down.change]
+        events = [self.across.input, self.down.input, self.group.input, self.way_down.input]
         gr.on(events, choose, set(chosen), **queued)
 
     async def _look(self, visit: Visit, data: Data) -> AsyncIterator[Updates]:
