@@ -32,6 +32,11 @@ document.addEventListener('click', event => {
   document.querySelector('#drawers').scrollIntoView({block: 'nearest'});
 });
 
+// A picture that the browser cannot show, broken or of a kind that it does not know, leaves its box empty.
+for (const [name, seen] of [['error', 'hidden'], ['load', '']]) document.addEventListener(name, event => {
+  if (event.target.matches?.('.image-frame img')) event.target.style.visibility = seen;
+}, true);
+
 // The wipe: the share of the photograph from the left. It stays where it is when another picture comes.
 let wipe = 0;
 function applyWipe() {

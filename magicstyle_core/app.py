@@ -56,7 +56,7 @@ def build_page(place: Place, grace_seconds: float) -> gr.Blocks:
         desk = Desk(place, visitors, ASSETS / "examples")
         connect_api(desk)  # first: it takes the public names
         Page(desk, place.facts.steps)
-    demo.i18n_instance = texts.label
+    demo.i18n_instance = texts.i18n
     return demo.queue(max_size=MAX_WAITING)
 
 
@@ -68,7 +68,7 @@ def launch(demo: gr.Blocks, port: int | None = None, share: bool = False) -> str
         prevent_thread_lock=True,
         theme=theme(),
         css_paths=[ASSETS / "style.css"],
-        i18n=texts.label,
+        i18n=texts.i18n,
         footer_links=["api"],
         ssr_mode=False,
         run_history=False,

@@ -95,8 +95,11 @@ def look(
 
 
 def lit(picture: Picture, paid: NDArray[np.float32]) -> Image.Image:
-    """A style picture with light on what was looked at; a tenth of the light is everywhere, so that one sees where."""
-    light = Image.fromarray(paid / paid.max()).resize(picture.image.size, Image.Resampling.BICUBIC)
+    """A style picture with light on what was looked at, as its square root: a single peak would leave all else black.
+
+    A tenth of the light is everywhere, so that one sees where.
+    """
+    light = Image.fromarray(np.sqrt(paid / paid.max())).resize(picture.image.size, Image.Resampling.BICUBIC)
     return Image.fromarray((picture.pixels * (0.1 + 0.9 * np.asarray(light).clip(0, 1))[..., None]).astype(np.uint8))
 
 

@@ -15,7 +15,7 @@ from magicstyle_core.settings import KEPT, TABLE, FusionSettings, Group, Inversi
 from magicstyle_core.ui.diagram import diagram
 from magicstyle_core.ui.inputs import Radio, Slider
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, note
+from magicstyle_core.ui.visit import AT_ONCE, Choices, Data, Updates, Visit, alert, note
 
 # Settings that may be empty; the model's own numbers stand in steps and size. They are boxes for text, because the
 # browser sends 0 for an empty number box, and 0 is a seed.
@@ -108,10 +108,15 @@ class Controls:
         """The shortest way to say the same in settings."""
         return ("all",) if len(layers) == len(self.place.facts.layers) else tuple(layers)
 
-    def greet(self, visit: Visit) -> Updates:
-        """What Gradio does not translate: choices."""
+    def choices(self, visit: Visit) -> Choices:
+        """What Gradio does not translate."""
         groups = dict.fromkeys(layer.group for layer in self.place.facts.layers)
-        return {self.groups: gr.CheckboxGroup(choices=[(visit.say(group), group) for group in groups])}
+        named = {
+            self.by_name[setting.name]: [(visit.say(f"choice.{choice}"), choice) for choice in setting.choices]
+            for setting in table()
+            if setting.kind == "choice"
+        }
+        return {**named, self.groups: [(visit.say(group), group) for group in groups]}
 
     def cost_of(self, visit: Visit, job: Job) -> Updates:
         """What changing the steps or the size will cost."""

@@ -220,8 +220,8 @@ class Page:
         visitor = self.desk.visitors.greet(request.session_hash, token)
         visitor.told = ()  # to the page before
         visit = Visit(self.desk, request)
-        updates: Updates = {self.token: visitor.token, **self.controls.greet(visit), **self.regions.greet(visit)}
-        updates |= {
+        updates: Updates = {
+            self.token: visitor.token,
             **self.grid.greet(visit),
             **self.outputs.greet(visit),
             **self.lens.greet(visit),
@@ -245,6 +245,9 @@ class Page:
             updates[self.controls.note] = alert(visit.explain(error))
         shown = settings[0] if settings else wished.settings if wished else self.controls.defaults
         updates |= self.presets.updates(visit, visitor.board, shown)
+        for control, choices in {**self.controls.choices(visit), **self.regions.choices(visit)}.items():
+            value = {"value": updates[control]} if control in updates else {}
+            updates[control] = gr.update(choices=choices, **value)
         return {**updates, **self.result.updates(visit, visitor.board)}
 
     def forget(self, request: gr.Request) -> Updates:

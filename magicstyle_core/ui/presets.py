@@ -26,7 +26,7 @@ class Presets:
         chosen = self._preset_of(settings) if settings is not None else None
         buttons = []
         for name in PRESETS:
-            image = f'<img src="{file_url(files[name])}" alt="">' if name in files else '<span class="ms-blank"></span>'
+            image = f'<img src="{file_url(files[name])}" alt="">' if name in files else ""
             buttons.append(
                 f'<button type="button" data-pick="{escape(name)}" aria-pressed="{str(name == chosen).lower()}">'
                 f"{image}<span>{visit.html(f'preset.{name}')}</span></button>"

@@ -15,7 +15,7 @@ from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job, Region
 from magicstyle_core.ui.controls import Controls
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, Data, Updates, Visit, alert, file_url, note
+from magicstyle_core.ui.visit import AT_ONCE, Choices, Data, Updates, Visit, alert, file_url, note
 
 
 class Regions:
@@ -34,7 +34,7 @@ class Regions:
             brush=gr.Brush(default_size=30, colors=["#cf5a3b"], color_mode="fixed"), height=380,
             elem_id="brush", buttons=[],
         )  # fmt: skip
-        self.file = gr.File(label=label("mask_file"), height=110, elem_id="mask-file")
+        self.file = gr.File(label=label("mask_file"), height=150, elem_id="mask-file")
 
     def mask(self, visit: Visit, region: Region, picture: Picture, content: str) -> Image.Image | None:
         """White where the style goes, at the picture's size; None = everywhere."""
@@ -130,5 +130,5 @@ class Regions:
         region: Region = data[self.region] or "everywhere"
         return region
 
-    def greet(self, visit: Visit) -> Updates:
-        return {self.region: gr.Radio(choices=[(visit.say(region), region) for region in get_args(Region)])}
+    def choices(self, visit: Visit) -> Choices:
+        return {self.region: [(visit.say(region), region) for region in get_args(Region)]}

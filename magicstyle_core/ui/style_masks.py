@@ -33,7 +33,7 @@ class StyleMasks:
             layers=False, brush=gr.Brush(default_size=30, colors=["#cf5a3b"], color_mode="fixed"), height=300,
             elem_id="style-brush", buttons=[],
         )  # fmt: skip
-        self.file = gr.File(label=label("style_mask_file"), height=110, elem_id="style-mask-file")
+        self.file = gr.File(label=label("style_mask_file"), height=150, elem_id="style-mask-file")
 
     @property
     def outputs(self) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.i18n import I18nData
 
 from magicstyle_core.settings import PRESETS, table
 
@@ -56,10 +57,10 @@ ENGLISH = {
     "phase_full": "Full picture", "phase_grid": "Pictures",
     "caption_draft": "Draft: {settings}", "caption_done": "Picture {number}: {settings}",
     "caption_short": "strength {strength}, {steps} steps", "caption_own": "own settings",
-    "caption_behind": "The controls already say something else.",
+    "caption_behind": "Controls differ.",
     "caption_preview": "Preview between drafts; the true picture follows.",
     "sample": "An astronaut's portrait in the manner of a painting, made here",
-    "sample_caption": "Made here from a photograph and a painting. Yours comes in this place.",
+    "sample_caption": "A photograph after a painting, made here. Yours is next.",
     "result_alt": "The stylized photograph. {caption}", "before_after": "Photograph ⟷ result",
     "wipe_auto": "Wipe by itself, there and back",
     "boxes_full": "Both boxes are full: touch the one whose picture is to go, then paste again.",
@@ -77,7 +78,7 @@ ENGLISH = {
     "style_masked": "a part of the style",
     "lens": "Lens: where the picture looked in its style",
     "lens_hint": "Click a spot of the picture: the style lights up where that spot looked.",
-    "lens_done": "{calls} model calls.", "lens_group": "Layers that are asked", "lens_step": "Step",
+    "lens_done": "Model calls: {calls}.", "lens_group": "Layers that are asked", "lens_step": "Step",
     "lens_step_hint": "0 is noise, where large shapes arise, 1 the finished picture.",
     "lens_caption": "Where {picture} looked, {across} across and {down} down.",
     "lens_alt": "Style {number}, lit where the spot looked", "lens_share": "style {number} {share}",
@@ -157,10 +158,10 @@ GERMAN = {
     "phase_full": "Ganzes Bild", "phase_grid": "Bilder",
     "caption_draft": "Entwurf: {settings}", "caption_done": "Bild {number}: {settings}",
     "caption_short": "Stärke {strength}, {steps} Schritte", "caption_own": "eigene Einstellungen",
-    "caption_behind": "Die Regler sagen schon etwas anderes.",
+    "caption_behind": "Regler stehen anders.",
     "caption_preview": "Vorschau zwischen Entwürfen; das echte Bild folgt.",
     "sample": "Das Porträt einer Astronautin in der Art eines Gemäldes, hier gemacht",
-    "sample_caption": "Hier gemacht aus einem Foto und einem Gemälde. Deines kommt an diese Stelle.",
+    "sample_caption": "Ein Foto nach einem Gemälde, hier gemacht. Jetzt deines.",
     "result_alt": "Das stilisierte Foto. {caption}", "before_after": "Foto ⟷ Ergebnis",
     "wipe_auto": "Von selbst hin und her wischen",
     "boxes_full": "Beide Felder sind voll: Tippe das an, dessen Bild gehen soll, und füge noch einmal ein.",
@@ -179,7 +180,7 @@ GERMAN = {
     "style_masked": "ein Teil des Stils",
     "lens": "Lupe: wohin das Bild in seinem Stil sah",
     "lens_hint": "Klicke auf eine Stelle des Bildes: Der Stil leuchtet, wo diese Stelle hinsah.",
-    "lens_done": "{calls} Modellaufrufe.", "lens_group": "Gefragte Schichten", "lens_step": "Schritt",
+    "lens_done": "Modellaufrufe: {calls}.", "lens_group": "Gefragte Schichten", "lens_step": "Schritt",
     "lens_step_hint": "0 ist Rauschen, wo große Formen entstehen, 1 das fertige Bild.",
     "lens_caption": "Wohin {picture} sah, {across} von links und {down} von oben.",
     "lens_alt": "Stil {number}, hell, wo die Stelle hinsah", "lens_share": "Stil {number} {share}",
@@ -225,14 +226,16 @@ GERMAN = {
     "setting.start": "Anfang", "hint.start": "Später: Der Stil lässt große Formen und Farben in Ruhe.",
     "setting.end": "Ende", "hint.end": "Früher: Der Stil lässt feine Einzelheiten in Ruhe.",
     "setting.residual": "Treue", "hint.residual": "Höher: Jeder Schritt bleibt näher am Weg des Fotos.",
-    "setting.palette": "Palette", "hint.palette": "Wann Farben übertragen werden.",
-    "setting.fusion": "Verschmelzung", "hint.fusion": "blend mischt zwei Aufmerksamkeiten; joint lässt sie wetteifern.",
+    "setting.palette": "Palette", "hint.palette": "Wann Farben übertragen werden; adain wie StyleID am Anfang.",
+    "setting.fusion": "Verschmelzung", "hint.fusion": "Mischen: zwei Aufmerksamkeiten; Wettstreit: eine für beide.",
     "setting.layers": "Schichten", "hint.layers": "Wo der Stil hineinkommt.",
     "setting.render_steps": "Schritte des Bildes", "hint.render_steps": "Weniger: schneller; leer: alle.",
     "setting.seed": "Variante", "hint.seed": "Jede Zahl gibt eine andere; leer: das eine genaue Ergebnis.",
     "setting.outside": "Stärke außerhalb", "hint.outside": "Stilstärke außerhalb des Bereichs.",
     "setting.steps": "Leseschritte", "hint.steps": "Mehr: feiner und langsamer; jedes Bild wird neu gelesen.",
     "setting.size": "Größe", "hint.size": "Lange Seite in Bildpunkten; jedes Bild wird neu gelesen.",
+    "choice.both": "Anfang und Ende", "choice.end": "Ende", "choice.adain": "adain", "choice.off": "aus",
+    "choice.blend": "Mischen", "choice.joint": "Wettstreit",
     "preset.Gentle": "Sanft", "preset.Painterly": "Malerisch", "preset.Bold": "Kräftig",
     "preset.Keep my colours": "Meine Farben", "preset.Attention alone": "Nur Aufmerk\u00adsamkeit",
     "preset.StyleID's attention": "StyleIDs Aufmerk\u00adsamkeit",
@@ -240,10 +243,18 @@ GERMAN = {
 
 for _setting in table():
     ENGLISH |= {f"setting.{_setting.name}": _setting.label, f"hint.{_setting.name}": _setting.hint}
+    ENGLISH |= {f"choice.{_choice}": _choice for _choice in _setting.choices}
 ENGLISH |= {f"preset.{name}": name for name in PRESETS}
 LANGUAGES = {"en": ENGLISH, "de": GERMAN}
 
-label = gr.I18n(**LANGUAGES)  # label("live") in a component's label, info, placeholder or value
+# The browser translates whatever text of a component is a key, values of controls too: no value begins like this.
+PREFIX = "magicstyle."
+i18n = gr.I18n(**{name: {PREFIX + key: text for key, text in words.items()} for name, words in LANGUAGES.items()})
+
+
+def label(key: str) -> I18nData:
+    """A text in a component's label, info, placeholder or value, which the browser translates."""
+    return i18n(PREFIX + key)
 
 
 def language(accepted: str | None) -> str:

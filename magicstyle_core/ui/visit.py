@@ -17,6 +17,7 @@ from magicstyle_core.ui.errors import in_language
 
 Data = dict[Component, Any]
 Updates = dict[Component, Any]
+Choices = dict[Component, list[tuple[str, str]]]  # of a control: what each is called, and its value
 
 # Not queued, so that it answers while the model works. An error raised here would reach nobody (Gradio 6.31 shows no
 # toast without a queue), so every such handler puts its sentence into a component.

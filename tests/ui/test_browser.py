@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from magicstyle_core.metadata import read_png
 from tests.browsing import (
@@ -153,7 +153,7 @@ def test_stop_brings_the_last_complete_picture_back(stylized: Page, place: FlatP
     stylized.get_by_role("button", name="Stop", exact=True).click()
     expect(stylized.locator("#status")).to_contain_text("Stopped. Picture 1 is back.")
     calls = place.calls
-    expect_caption(stylized, "Picture 1: strength 1, 8 steps. The controls already say something else.")
+    expect_caption(stylized, "Picture 1: strength 1, 8 steps. Controls differ.")
     assert stylized.locator("#result img").get_attribute("src") == first
     assert stylized.locator("#download").get_attribute("href") == first
     expect(stylized.locator("#status progress")).to_have_count(0)
@@ -166,7 +166,7 @@ def test_with_live_off_the_caption_says_that_the_controls_differ(stylized: Page,
     calls = place.calls
     slider(stylized, "strength").focus()
     stylized.keyboard.press("Home")
-    expect(caption(stylized)).to_contain_text("The controls already say something else.")
+    expect(caption(stylized)).to_contain_text("Controls differ.")
     assert place.calls == calls
     stylized.get_by_role("button", name="Stylize", exact=True).click()
     expect_caption(stylized, "Picture 2: strength 0")
@@ -281,6 +281,20 @@ def test_a_reload_brings_everything_back(stylized: Page, place: FlatPlace) -> No
     slider(stylized, "strength").focus()
     stylized.keyboard.press("Home")
     expect_caption(stylized, "Picture 3: strength 0")
+
+
+def test_a_reload_keeps_the_visitors_language(stylized: Page, browser: Browser, url: str) -> None:
+    token = stylized.evaluate("sessionStorage.getItem('ms-token')")
+    stylized.close()
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="de-DE")
+    context.add_init_script(f"sessionStorage.setItem('ms-token', '{token}')")
+    german = open_page(context, url)
+    expect_caption(german, "Bild 1: Stärke 1")
+    for name, tab_name in (("Überall", "Bereich"), ("Mischen", "Mehr"), ("Anfang und Ende", "Mehr")):
+        tab(german, tab_name)
+        expect(german.get_by_role("radio", name=name, exact=True)).to_be_checked()
+    expect(german.get_by_role("checkbox", name="Große Formen")).to_be_visible()
+    context.close()
 
 
 def test_settings_survive_without_their_visitor_and_two_tabs_are_two_visitors(stylized: Page, url: str) -> None:

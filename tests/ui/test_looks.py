@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from magicstyle_core.ui.texts import ENGLISH, GERMAN, language, say
+import app
+from magicstyle_core.ui.texts import ENGLISH, GERMAN, i18n, language, say
 from tests.browsing import open_page
 from tests.flat import FlatPlace
 
@@ -47,6 +49,10 @@ def test_on_a_phone_the_result_stays_in_view_and_nothing_is_wider_than_it(phone:
         assert edges
         assert edges["x"] + edges["width"] <= 390
     assert phone.evaluate(COVERED) == []
+    lens, history = phone.locator("#lens-panel").bounding_box(), phone.locator("#history").bounding_box()
+    assert lens
+    assert history
+    assert box["y"] + box["height"] < lens["y"] < history["y"]
 
 
 COVERED = """() => {
@@ -74,6 +80,21 @@ def test_every_language_has_every_sentence_with_the_same_values() -> None:
     assert GERMAN.keys() == ENGLISH.keys()
     for key, text in ENGLISH.items():
         assert set(re.findall(r"{(\w+)", GERMAN[key])) == set(re.findall(r"{(\w+)", text)), key
+
+
+def test_no_value_of_a_control_is_taken_for_a_key(place: FlatPlace) -> None:
+    def strings(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | tuple):
+            for each in value:
+                yield from strings(each)
+
+    keys = {key for words in i18n.translations.values() for key in words}
+    components = app.build_page(place, grace_seconds=600).get_config_file()["components"]
+    values = {text for each in components for prop in each["props"].values() for text in strings(prop)}
+    assert {"fine", "everywhere"} <= values
+    assert values & keys == set()
 
 
 @pytest.mark.parametrize(
