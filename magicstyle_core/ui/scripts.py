@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-# Two tabs are two visitors. A copied tab brings its storage along: `ms-open` says that the original is still there.
-HELLO = """(token, query, saved) => {
-  const copied = sessionStorage.getItem('ms-open') === '1';
-  sessionStorage.setItem('ms-open', '1');
-  addEventListener('pagehide', () => sessionStorage.removeItem('ms-open'));
-  addEventListener('pageshow', () => sessionStorage.setItem('ms-open', '1'));
-  return [copied ? null : sessionStorage.getItem('ms-token'), location.search, saved];
+# Two tabs are two visitors. A copied tab brings its storage along, so a page asks whether another one has its token.
+# One that the browser had put away, or that crashed, does not answer, and its visitor comes back.
+HELLO = """async (token, query, saved) => {
+  const own = () => sessionStorage.getItem('ms-token'), tabs = new BroadcastChannel('magicstyle');
+  tabs.addEventListener('message', ({data}) => { if (data.whose === own()) tabs.postMessage({has: own()}); });
+  const kept = own();
+  const isCopy = kept !== null && await new Promise(answer => {
+    tabs.addEventListener('message', ({data}) => { if (data.has === kept) answer(true); });
+    tabs.postMessage({whose: kept});
+    setTimeout(() => answer(false), 300);
+  });
+  return [isCopy ? null : kept, location.search, saved];
 }"""
 # A wish says when it was read off the page: requests arrive in any order.
 CLOCK = "(clock, ...said) => [performance.timeOrigin + performance.now(), ...said]"

@@ -313,6 +313,25 @@ def test_settings_survive_without_their_visitor_and_two_tabs_are_two_visitors(st
     assert len(tokens) == 3
 
 
+def test_a_token_that_another_tab_uses_is_left_to_it_and_one_that_none_uses_is_taken_up(
+    stylized: Page, url: str
+) -> None:
+    token = stylized.evaluate("sessionStorage.getItem('ms-token')")
+    same = f"if (!sessionStorage.getItem('ms-token')) sessionStorage.setItem('ms-token', '{token}')"
+    stylized.context.add_init_script(same)
+    copy = open_page(stylized.context, url)
+    expect(copy.locator("#history img")).to_have_count(0)
+    assert copy.evaluate("sessionStorage.getItem('ms-token')") != token
+    number(stylized, "strength").fill("0.5")
+    number(stylized, "strength").press("Tab")
+    expect_caption(stylized, "Picture 2: strength 0.5")
+    expect(copy.locator("#history img")).to_have_count(0)
+    stylized.close()
+    again = open_page(copy.context, url)  # as a browser opens a tab again that it had put away
+    expect_caption(again, "Picture 2: strength 0.5")
+    assert again.evaluate("sessionStorage.getItem('ms-token')") == token
+
+
 def test_three_seconds_offline_lose_nothing(context: BrowserContext, url: str, photograph: Path, style: Path) -> None:
     page = open_page(context, url)
     upload(page, "content", photograph)
