@@ -107,8 +107,10 @@ watch('value', endScrub);
 document.addEventListener('input', event => {
   if (isOurs || event.target !== range('strength') || !scrub(Number(event.target.value))) return;
   event.stopImmediatePropagation();
+  const {value, min, max, style} = event.target;  // the number and the filled part are what Gradio would set
+  style.setProperty('--range_progress', `${100 * (value - min) / (max - min)}%`);
   const number = document.querySelector('#slider-strength input[type=number]');
-  if (number) number.value = event.target.value;
+  if (number) number.value = value;
   clearTimeout(resting);
   resting = setTimeout(() => {
     isOurs = true;

@@ -31,7 +31,7 @@ class Share:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.file = gr.File(label=label("settings_file"), height=120, elem_id="settings-file")
+        self.file = gr.File(label=label("settings_file"), height=150, elem_id="settings-file")
         self.note = gr.HTML(elem_id="settings-note")
         self.ways = gr.HTML(elem_id="share")
 

@@ -186,7 +186,7 @@ def test_the_page_says_it_in_german(
     expect(page.locator("#style-1-note [role=alert]")).to_contain_text("ist kein Bild, das sich lesen lässt")
     upload(page, "style-1", style)
     expect_caption(page, "Bild 1")
-    tab(page, "Einstellungen und Dateien")
+    tab(page, "Einstellungen")
     upload(page, "settings-file", photograph)
     expect(page.locator("#settings-note [role=alert]")).to_contain_text("Das Bild trägt keine Einstellungen")
     tab(page, "Raster")

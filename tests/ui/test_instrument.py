@@ -46,6 +46,8 @@ def test_the_scrub_costs_no_call_and_the_true_picture_follows(stylized: Page, pl
         stylized.wait_for_timeout(30)
     expect(caption(stylized)).to_have_text("Preview between drafts; the true picture follows.")
     expect(stylized.locator("#result .ms-scrub img")).to_have_count(2)
+    filled = slider(stylized, "strength").evaluate("range => range.style.getPropertyValue('--range_progress')")
+    assert float(filled.strip("%")) == pytest.approx(100 * float(number(stylized, "strength").input_value()) / 1.5)
     assert place.calls == calls
     stylized.mouse.up()
     expect_caption(stylized, "Picture 3: strength 0.")
