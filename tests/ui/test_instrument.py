@@ -72,7 +72,7 @@ def test_a_painting_of_the_wall_goes_on_the_own_photograph(page: Page, photograp
 
 
 def test_keys(stylized: Page, place: FlatPlace) -> None:
-    place.seconds_per_call = 0.2
+    place.seconds_per_call = 0.5
     slider(stylized, "strength").focus()
     stylized.keyboard.press("Home")
     expect_caption(stylized, "Draft")
