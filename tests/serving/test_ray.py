@@ -106,8 +106,10 @@ def one_thread() -> Iterator[None]:
     """As many threads as a replica has: sums in another order give other last bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def replicas(cluster: Cluster) -> list[psutil.Process]:
 
 
 def test_each_visitor_inverts_once_and_the_pixels_are_those_of_one_process(
-    cluster: Cluster, task: MakeTask, expected: Callable[[Task], bytes]
+    cluster: Cluster, task: MakeTask, engine: StyleEngine
 ) -> None:
     before = cluster.stats()
     visitors = [f"visitor {number}" for number in range(8)]
@@ -157,9 +159,11 @@ def test_each_visitor_inverts_once_and_the_pixels_are_those_of_one_process(
     homes = [set(each["sessions"]) & set(visitors) for each in cluster._stats]
     assert all(homes)
     assert not homes[0] & homes[1]
-    for visitor in visitors:
-        for settings, (_, picture) in zip(MOVES, made[visitor], strict=True):
-            assert picture == expected(stripped(task(cluster, visitor, settings)))
+    here = Here(StyleEngine(engine.model))
+    with one_thread():
+        for visitor in visitors:
+            for settings, (_, picture) in zip(MOVES, made[visitor], strict=True):
+                assert picture == done(here, stripped(task(cluster, visitor, settings)))[1]
 
 
 def test_the_lens_and_style_masks_are_those_of_one_process(
