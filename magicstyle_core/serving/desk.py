@@ -161,7 +161,7 @@ class Desk:
         if not any(source.inversion is None for source in task.sources) and not wish.render:
             return False
         missing = sum(source.inversion is None for source in task.sources)
-        calls, latest = 0, None
+        calls, latest, draft = 0, None, None
         with closing(self.answers(visitor, job, task)) as answers:
             for answer in answers:
                 latest = answer or latest
@@ -174,6 +174,7 @@ class Desk:
                     case Rendered():
                         record = self._record(visitor, job, task, calls, answer)
                         if record.is_draft:
+                            draft = record
                             visitor.file_draft(record)
                             self._tell(visitor, ticket, record=record)
                             if is_drag and not self.turns.is_waited_for:
@@ -182,7 +183,9 @@ class Desk:
                             visitor.file(record)
                             message = ("done", {"seconds": record.seconds, "calls": record.calls})
                             self._tell(visitor, ticket, record=record, complete=record, message=message)
-                            self._idle_around(visitor, record, ticket)
+                            self._idle_around(
+                                visitor, record, draft or record, ticket
+                            )  # a short render is mostly decoding
                 yield None
                 if visitor.ticket != ticket and (cut := self._cuts(visitor, job, latest, missing, may_cut)) is not None:
                     return cut
@@ -264,10 +267,10 @@ class Desk:
 
     # Work that nobody asked for.
 
-    def _idle_around(self, visitor: Visitor, record: Record, ticket: int) -> None:
-        """Drafts over strength and in every preset, once a full picture stands and nobody wishes for another."""
+    def _idle_around(self, visitor: Visitor, record: Record, timed: Record, ticket: int) -> None:
+        """Drafts over strength and in every preset, once a full picture stands; `timed` tells what a draft takes."""
         visitor.show(scrub=(), presets=())
-        quick = record.seconds / max(record.calls, 1) * DRAFT_STEPS < QUICK_SECONDS
+        quick = timed.seconds / max(timed.calls, 1) * DRAFT_STEPS < QUICK_SECONDS
         if not self.place.idles or not quick or record.job.settings.strength == 0 or visitor.ticket != ticket:
             return
         visitor.idle_run = self.turns.submit(self._idle(visitor, record.job), idle=True)

@@ -74,8 +74,9 @@ class Api:
     ) -> AsyncIterator[tuple[FileData | None, dict[str, Any]]]:
         """Render `content` in the manner of `style`, a PNG that carries its settings unless `private`.
 
-        A preset goes over `settings` (fields of FusionSettings by name), and `strength` over both. `steps`: inversion
-        steps; `size`: long side in pixels; both are the model's own by default. `weights`: one above 0 per style.
+        `settings` (fields of FusionSettings by name) go over the model's own preset, a `preset` over both, and
+        `strength` over all. `steps`: inversion steps; `size`: long side in pixels; both are the model's own by
+        default. `weights`: one above 0 per style.
         `region`: everywhere, face, background or mask; `mask`: a picture, white where the style goes. `upsample`: 1, 2
         or 4 times as large, by what the result changed in the larger photograph. `style_masks`: a picture or null for
         each style, of which only what is white is used.
@@ -234,7 +235,8 @@ class Api:
         preset: str | None,
         settings: dict[str, Any] | None,
     ) -> Job:
-        fusion = FusionSettings.from_dict(settings or {})
+        own = apply_preset(self.desk.place.facts.preset, FusionSettings())
+        fusion = FusionSettings.from_dict({**dict(own), **(settings or {})})
         if preset is not None:
             fusion = apply_preset(preset, fusion)
         if strength is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from magicstyle_core.errors import MagicStyleError, SettingsError
 from magicstyle_core.metadata import read_png
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Record, Step
+from magicstyle_core.serving.places import Answer, Rendered, Task
 from magicstyle_core.serving.visitors import Visitor
+from magicstyle_core.settings import DRAFT_STEPS, InversionSettings
 from tests.flat import FlatPlace
 from tests.until import MakeJob, rest, until
 
@@ -341,3 +344,30 @@ def test_what_the_page_said_before_counts_no_more_when_it_comes_later(
     rest(visitor)
     assert visitor.board.record.job == job(0.5)
     assert place.calls == calls
+
+
+class Decoding(FlatPlace):
+    """A place whose pictures take long to decode, and go on from their drafts."""
+
+    def run(self, task: Task) -> Generator[Answer, None, None]:
+        for answer in super().run(task):
+            if isinstance(answer, Rendered):
+                yield replace(answer, seconds=0.8, calls=4 if answer.is_draft else 2)
+            else:
+                yield answer
+
+
+def test_a_draft_is_timed_by_itself_and_not_by_a_picture_that_went_on_from_it(
+    desk: Desk, visitor: Visitor, job: MakeJob
+) -> None:
+    desk.place = Decoding(idles=True)
+    first_picture(desk, visitor, job)
+    until(lambda: visitor.board.presets)
+
+
+def test_where_a_draft_takes_too_long_nobody_works_unasked(desk: Desk, visitor: Visitor, job: MakeJob) -> None:
+    desk.place = Decoding(idles=True)
+    desk.wish(visitor, replace(job(), inversion=InversionSettings(steps=DRAFT_STEPS)), live=True)  # no draft before it
+    rest(visitor)
+    assert visitor.board.complete is not None
+    assert visitor.idle_run is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,11 @@ def test_a_mask_says_where_and_a_size_how_large(client: Client, pair: dict[str, 
     assert recipe.mask_image is not None
     restored = client.predict(handle_file(path), api_name="/restore")
     assert (restored["region"], restored["inversion"]["size"]) == ("mask", 128)
+
+
+def test_without_a_preset_it_is_the_models_own(
+    client: Client, pair: dict[str, Any], place: FlatPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "facts", replace(place.facts, preset="Bold"))
+    settings = client.predict(**pair, settings={"structure": 0.5}, api_name="/stylize")[1]["settings"]
+    assert (settings["strength"], settings["structure"], settings["layers"]) == (1.4, 0.5, ["all"])
