@@ -201,7 +201,7 @@ class StyleEngine:
         Args:
             styles: one inversion, or several with positive weights; those with a mask are looked at where it is white.
             mask: white = settings.strength, black = settings.outside; resized to the content.
-            draft: render over at most DRAFT_STEPS of the stored steps.
+            draft: render over few of the steps, see `settings.draft_steps`.
             preview_every: a preview at every so many steps, all of them new; 0 = the final picture alone.
 
         Raises:

@@ -19,7 +19,7 @@ from magicstyle_core.errors import SettingsError
 from magicstyle_core.layers import Layer, choose_layers
 from magicstyle_core.model import Model
 from magicstyle_core.pixels import mask_tensor
-from magicstyle_core.settings import DRAFT_STEPS, FusionSettings
+from magicstyle_core.settings import FusionSettings, draft_steps
 
 Styles = Inversion | Sequence[tuple[Inversion, float]]
 
@@ -79,7 +79,7 @@ def plan(
         pixel_strength = settings.outside + inside * (settings.strength - settings.outside)
     strength = model.strength_map(pixel_strength)
     layers = choose_layers(model.layers, settings.layers) if strength.any() else []
-    steps = method.subset(content.steps, min(count, DRAFT_STEPS) if draft else count)
+    steps = method.subset(content.steps, draft_steps(count) if draft else count)
     history = _history(content, weighted, settings, layers, steps, strength)
     return Plan(content, weighted, settings, layers, steps, pixel_strength, strength, history)
 

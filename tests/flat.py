@@ -25,7 +25,7 @@ from magicstyle_core.serving.places import (
     Rendering,
     Task,
 )
-from magicstyle_core.settings import DRAFT_STEPS, InversionSettings
+from magicstyle_core.settings import InversionSettings, draft_steps
 
 NAMES = ("down.0", "up.0")
 
@@ -102,10 +102,10 @@ class FlatPlace:
         settings = task.rendering.settings
         image = _faded(task.rendering, *(inversion.picture.pixels.astype(float) for inversion in inversions[:2]))
         full = settings.render_steps or steps
-        if task.rendering.draft and full > DRAFT_STEPS:
+        if task.rendering.draft and full > draft_steps(full):
             started = time.monotonic()
-            yield from self._steps("draft", DRAFT_STEPS)
-            yield Rendered(image, True, DRAFT_STEPS, time.monotonic() - started, {})
+            yield from self._steps("draft", draft_steps(full))
+            yield Rendered(image, True, draft_steps(full), time.monotonic() - started, {})
         if task.rendering.full:
             started = time.monotonic()
             for step in self._steps("full", full):

@@ -19,7 +19,7 @@ from magicstyle_core.serving.jobs import Event, Job, Pause, Record, Step, Waitin
 from magicstyle_core.serving.places import SHARED, Answer, Inverted, Place, Rendered, Rendering, Source, Task
 from magicstyle_core.serving.turns import Turns
 from magicstyle_core.serving.visitors import Moment, Visitor, Visitors
-from magicstyle_core.settings import DRAFT_STEPS, PRESETS, apply_preset
+from magicstyle_core.settings import PRESETS, apply_preset, draft_steps
 
 QUICK_SECONDS = 1.0  # a draft below it always ends: people wait that long without losing their thought (Nielsen 1993)
 SCRUB = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # strengths of the drafts between which the page cross-fades
@@ -183,9 +183,7 @@ class Desk:
                             visitor.file(record)
                             message = ("done", {"seconds": record.seconds, "calls": record.calls})
                             self._tell(visitor, ticket, record=record, complete=record, message=message)
-                            self._idle_around(
-                                visitor, record, draft or record, ticket
-                            )  # a short render is mostly decoding
+                            self._idle_around(visitor, record, draft or record, ticket)
                 yield None
                 if visitor.ticket != ticket and (cut := self._cuts(visitor, job, latest, missing, may_cut)) is not None:
                     return cut
@@ -270,7 +268,8 @@ class Desk:
     def _idle_around(self, visitor: Visitor, record: Record, timed: Record, ticket: int) -> None:
         """Drafts over strength and in every preset, once a full picture stands; `timed` tells what a draft takes."""
         visitor.show(scrub=(), presets=())
-        quick = timed.seconds / max(timed.calls, 1) * DRAFT_STEPS < QUICK_SECONDS
+        steps = record.recipe.settings.render_steps or record.recipe.inversion.steps or self.place.facts.steps
+        quick = timed.seconds / max(timed.calls, 1) * draft_steps(steps) < QUICK_SECONDS
         if not self.place.idles or not quick or record.job.settings.strength == 0 or visitor.ticket != ticket:
             return
         visitor.idle_run = self.turns.submit(self._idle(visitor, record.job), idle=True)

@@ -20,7 +20,7 @@ from magicstyle_core.images import Picture
 from magicstyle_core.layers import choose_blocks
 from magicstyle_core.metadata import circumstances
 from magicstyle_core.serving.jobs import Aim, Pause, Phase, Step, Waiting
-from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
+from magicstyle_core.settings import FusionSettings, InversionSettings, draft_steps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +77,8 @@ class Task:
         new = steps * sum(source.inversion is None for source in self.sources)
         if self.rendering is None:
             return new
-        rendered = (self.rendering.settings.render_steps or steps) + DRAFT_STEPS * self.rendering.draft
-        return new + rendered * (1 + len(self.sources))
+        count = self.rendering.settings.render_steps or steps
+        return new + (count + draft_steps(count) * self.rendering.draft) * (1 + len(self.sources))
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ def _render(engine: StyleEngine, inversions: list[Inversion], rendering: Renderi
     weighted = _weighted(styles, rendering)
     steps = rendering.settings.render_steps or content.steps
     for is_draft in (True, False):
-        if not (rendering.draft and steps > DRAFT_STEPS if is_draft else rendering.full):
+        if not (rendering.draft and steps > draft_steps(steps) if is_draft else rendering.full):
             continue
         started = time.monotonic()
         for frame in engine.render(

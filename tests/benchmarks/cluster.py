@@ -23,7 +23,7 @@ from PIL import Image
 from magicstyle_core.serving.cluster import Cluster
 from magicstyle_core.serving.places import Inverted, Rendered, Rendering, Source, Task
 from magicstyle_core.serving.turns import SLICE_STEPS
-from magicstyle_core.settings import DRAFT_STEPS, FusionSettings, InversionSettings
+from magicstyle_core.settings import FusionSettings, InversionSettings, draft_steps
 from tests.replicas import FlatCluster
 
 PATIENCE = 1.0  # seconds within which a draft should come: people keep their thought (Nielsen 1993)
@@ -111,7 +111,7 @@ def drafts(visitors: int, seconds_per_call: float, steps: int, seed: int = 0) ->
             moves[visitor] += 1
             if until_draft[visitor] <= 0:  # else the draft that is under way is shown, and then the newest
                 asked[visitor] = moment
-                until_draft[visitor] = new + DRAFT_STEPS
+                until_draft[visitor] = new + draft_steps(steps)
             left[visitor] = until_draft[visitor] + steps
             if visitor not in line:
                 line.append(visitor)
@@ -157,7 +157,7 @@ def simulate(
         moving = visitors * busy
         replicas = -(-int(moving) // per_replica)
         bank = visitors / replicas * 2 * bank_mb / 1000
-        answers = moving / THINK * (DRAFT_STEPS + steps + 2)
+        answers = moving / THINK * (draft_steps(steps) + steps + 2)
         pages = -(-int(answers) // int(answers_a_second))
         # Each visitor who is new on a replica is announced to every page, with the names of all others.
         told = visitors / SITTING * visitors * NAME_BYTES * pages / 1e6

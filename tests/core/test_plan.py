@@ -11,7 +11,6 @@ from PIL import Image
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
 from magicstyle_core.plan import plan
-from magicstyle_core.settings import DRAFT_STEPS
 from tests.tiny_models import tiny_model
 
 STEPS = 8
@@ -62,7 +61,9 @@ def test_weights_sum_to_1(engine: StyleEngine, pair: tuple[Inversion, Inversion]
     assert [weight for _, weight in wish.styles] == [0.25, 0.75]
 
 
-@pytest.mark.parametrize(("count", "draft", "expected"), [(None, False, STEPS), (5, False, 5), (5, True, DRAFT_STEPS)])
+@pytest.mark.parametrize(
+    ("count", "draft", "expected"), [(None, False, STEPS), (5, False, 5), (5, True, 2), (1, True, 1)]
+)
 def test_steps_are_those_asked_for(
     engine: StyleEngine, pair: tuple[Inversion, Inversion], count: int | None, draft: bool, expected: int
 ) -> None:

@@ -16,7 +16,6 @@ from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Record, Step
 from magicstyle_core.serving.places import Answer, Rendered, Task
 from magicstyle_core.serving.visitors import Visitor
-from magicstyle_core.settings import DRAFT_STEPS, InversionSettings
 from tests.flat import FlatPlace
 from tests.until import MakeJob, rest, until
 
@@ -349,10 +348,12 @@ def test_what_the_page_said_before_counts_no_more_when_it_comes_later(
 class Decoding(FlatPlace):
     """A place whose pictures take long to decode, and go on from their drafts."""
 
+    seconds = 0.8
+
     def run(self, task: Task) -> Generator[Answer, None, None]:
         for answer in super().run(task):
             if isinstance(answer, Rendered):
-                yield replace(answer, seconds=0.8, calls=4 if answer.is_draft else 2)
+                yield replace(answer, seconds=self.seconds, calls=4 if answer.is_draft else 2)
             else:
                 yield answer
 
@@ -367,7 +368,8 @@ def test_a_draft_is_timed_by_itself_and_not_by_a_picture_that_went_on_from_it(
 
 def test_where_a_draft_takes_too_long_nobody_works_unasked(desk: Desk, visitor: Visitor, job: MakeJob) -> None:
     desk.place = Decoding(idles=True)
-    desk.wish(visitor, replace(job(), inversion=InversionSettings(steps=DRAFT_STEPS)), live=True)  # no draft before it
+    desk.place.seconds = 1.2
+    desk.wish(visitor, job(), live=True)
     rest(visitor)
     assert visitor.board.complete is not None
     assert visitor.idle_run is None

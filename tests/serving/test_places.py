@@ -113,7 +113,7 @@ def test_a_task_asks_for_the_seconds_that_it_may_take(
     elsewhere: ZeroGPU, tmp_path: Path, astronaut: Image.Image, painted: Image.Image
 ) -> None:
     wish = task(elsewhere, tmp_path, astronaut, painted)
-    calls = 2 * STEPS + (STEPS + 4) * 3
+    calls = 2 * STEPS + (STEPS + STEPS // 2) * 3
     assert wish.most_calls(STEPS) == calls
     next(elsewhere.run(wish))
     seconds = places.spaces.seconds
