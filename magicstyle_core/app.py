@@ -20,6 +20,7 @@ from magicstyle_core.serving.cluster import Cluster
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.places import Place, place_for
 from magicstyle_core.serving.visitors import GRACE_SECONDS, Visitors
+from magicstyle_core.serving.warming import warm_up
 from magicstyle_core.settings import InversionSettings
 from magicstyle_core.ui import texts
 from magicstyle_core.ui.api import connect_api
@@ -56,6 +57,8 @@ def build_page(place: Place, grace_seconds: float) -> gr.Blocks:
         desk = Desk(place, visitors, ASSETS / "examples")
         connect_api(desk)  # first: it takes the public names
         Page(desk, place.facts.steps)
+    if place.idles:
+        desk.turns.submit(warm_up(desk), idle=True)
     demo.i18n_instance = texts.i18n
     return demo.queue(max_size=MAX_WAITING)
 

@@ -29,6 +29,7 @@ CHUNK = "magicstyle"  # keyword of the PNG text chunk that holds the JSON
 MAGIC = b"\x89PNG"
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 95  # of lossy files: Pillow's documentation advises against more
+PNG_LEVEL = 1  # of compression: three times as fast as 6, files 0 to 9 % larger, measured on six pictures of 256 to 384
 LARGEST_SIDE = int(TABLE["size"].high or 0)  # of a mask, which is as large as its picture
 
 
@@ -114,7 +115,7 @@ def write_png(image: Image.Image, target: str | Path | BinaryIO, recipe: Recipe 
     if recipe is not None:
         text.add_text(CHUNK, recipe.model_dump_json())
         text.add_text("Software", f"MagicStyle {recipe.version}")
-    pixels.save(target, "PNG", pnginfo=text)
+    pixels.save(target, "PNG", pnginfo=text, compress_level=PNG_LEVEL)
 
 
 def write_picture(image: Image.Image, path: Path, recipe: Recipe | None) -> None:

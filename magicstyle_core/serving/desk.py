@@ -183,7 +183,7 @@ class Desk:
                             visitor.file(record)
                             message = ("done", {"seconds": record.seconds, "calls": record.calls})
                             self._tell(visitor, ticket, record=record, complete=record, message=message)
-                            self._idle_around(visitor, record, draft or record, ticket)
+                            self._idle_around(visitor, record, draft, ticket)
                 yield None
                 if visitor.ticket != ticket and (cut := self._cuts(visitor, job, latest, missing, may_cut)) is not None:
                     return cut
@@ -265,14 +265,17 @@ class Desk:
 
     # Work that nobody asked for.
 
-    def _idle_around(self, visitor: Visitor, record: Record, timed: Record, ticket: int) -> None:
-        """Drafts over strength and in every preset, once a full picture stands; `timed` tells what a draft takes."""
+    def _idle_around(self, visitor: Visitor, record: Record, draft: Record | None, ticket: int) -> None:
+        """Drafts over strength and in every preset, once a full picture stands.
+
+        A first draft brings the photograph's detail along, and a picture may go on from a draft: the quicker one tells.
+        """
         visitor.show(scrub=(), presets=())
         steps = record.recipe.settings.render_steps or record.recipe.inversion.steps or self.place.facts.steps
-        quick = timed.seconds / max(timed.calls, 1) * draft_steps(steps) < QUICK_SECONDS
-        if not self.place.idles or not quick or record.job.settings.strength == 0 or visitor.ticket != ticket:
-            return
-        visitor.idle_run = self.turns.submit(self._idle(visitor, record.job), idle=True)
+        seconds = min(made.seconds / max(made.calls, 1) for made in (record, draft or record)) * draft_steps(steps)
+        wanted = record.job.settings.strength > 0 and visitor.ticket == ticket
+        if self.place.idles and wanted and seconds < QUICK_SECONDS:
+            visitor.idle_run = self.turns.submit(self._idle(visitor, record.job), idle=True)
 
     def _idle(self, visitor: Visitor, job: Job) -> Generator[None, None, None]:
         settings = job.settings
@@ -282,7 +285,7 @@ class Desk:
             made: list[Image.Image | Exception] = []
             jobs = [replace(job, settings=variant) for variant in wanted.values()]
             for event in self.variants(visitor, jobs, made, draft=True):
-                self.idle_calls += isinstance(event, Step)
+                self.idle_calls += event is None or isinstance(event, Step)  # None: the last call, with a picture
                 yield None
             files = []
             for name, image in zip(wanted, made, strict=True):
@@ -326,11 +329,8 @@ class Desk:
         if depth > steps:
             settings = settings.replace(render_steps=min(settings.render_steps or steps, steps))
         weights = tuple(weight for _, weight in job.styles)
-        return Task(
-            tuple(sources),
-            inversion,
-            rendering=Rendering(weights, settings, job.mask, draft, style_masks=job.style_masks),
-        )
+        rendering = Rendering(weights, settings, job.mask, draft, style_masks=job.style_masks)
+        return Task(tuple(sources), inversion, rendering=rendering)
 
     def answers(self, visitor: Visitor, job: Job, task: Task) -> Generator[Answer | None, None, None]:
         """What the place answers to a task; inversions are filed.

@@ -291,7 +291,7 @@ def test_idle_drafts_come_when_the_visitor_rests_and_end_at_a_wish(
     until(lambda: visitor.board.presets)
     assert [strength for strength, _ in visitor.board.scrub] == [0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
     assert all(Path(path).exists() for _, path in visitor.board.scrub)
-    assert desk.idle_calls == 3 * (7 + len(visitor.board.presets))  # the last step comes with its picture
+    assert desk.idle_calls == 4 * (7 + len(visitor.board.presets))
     place.seconds_per_call = 0.02
     desk.wish(visitor, job(0.4), live=True)
     rest(visitor)

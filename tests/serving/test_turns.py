@@ -46,6 +46,32 @@ def test_a_short_run_is_done_long_before_a_long_one_that_came_first() -> None:
     assert "".join(name[0] for name in order[: order.index("short") + 10]).count("s") == 5
 
 
+def test_one_thread_works_on_what_comes_later_too() -> None:
+    def noting() -> Generator[None, None, threading.Thread]:
+        yield None
+        return threading.current_thread()
+
+    turns, threads = Turns(), set[threading.Thread | None]()
+    for _ in range(3):
+        run = turns.submit(noting())
+        until(lambda run=run: run.is_over)  # type: ignore[misc]
+        threads.add(run.value)
+    assert len(threads) == 1
+
+
+def test_work_that_comes_at_once_is_shared_among_threads() -> None:
+    together = threading.Barrier(2, timeout=20)
+
+    def meeting() -> Generator[None, None, None]:
+        together.wait()
+        yield None
+
+    turns = Turns(at_once=2)
+    for _ in range(2):  # the second time both threads rest
+        runs = [turns.submit(meeting()) for _ in range(2)]
+        until(lambda runs=runs: all(run.has_ended for run in runs))  # type: ignore[misc]
+
+
 def test_who_waits_reads_the_place_and_the_time() -> None:
     turns, order, gate = Turns(), list[str](), threading.Event()
     first = turns.submit(counting("first", 3, order, gate))
