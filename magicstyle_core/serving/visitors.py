@@ -74,7 +74,7 @@ class Visitor:
     style_masks: dict[str, Image.Image] = field(default_factory=dict)  # style, or the digest of one -> its mask
     style_canvas: str | None = None  # the style that lies under the brush
     depths: dict[str, set[int]] = field(default_factory=dict)  # file -> the numbers of steps it was inverted with
-    originals: dict[str, str] = field(default_factory=dict)  # photograph -> its file at the model's size
+    originals: dict[str, str] = field(default_factory=dict)  # picture -> its file at the model's size
     wish: Wish | None = None  # the newest one
     ticket: int = 0  # counts wishes and Stops: work for an older one is superseded
     stopped: int = 0  # the ticket of the last Stop

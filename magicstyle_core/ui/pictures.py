@@ -13,8 +13,9 @@ from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.ui.inputs import Photograph, Slider
 from magicstyle_core.ui.texts import label
-from magicstyle_core.ui.visit import AT_ONCE, PICK, Data, Updates, Visit, alert, file_url
+from magicstyle_core.ui.visit import AT_ONCE, PICK, Data, Updates, Visit, alert, file_url, note
 
+UNSEEN = {".heic", ".heif", ".tif", ".tiff", ".jp2", ".ppm"}  # what most browsers leave blank
 MAX_OWN = 4  # of the visitor's own styles on the wall: one row with the bundled ones
 
 
@@ -75,15 +76,19 @@ class Pictures:
                     updates[beside] = alert(visit.explain(error))
                 else:
                     self._remember(visit, box, data[box])
+                    if Path(data[box]).suffix.lower() in UNSEEN:
+                        self.keep_original(visit, data[box], None)
+                        shown = file_url(visit.visitor.originals[data[box]])
+                        updates[beside] = note(visit.say("unseen")) + f'<img class="ms-unseen" src="{shown}" alt="">'
         return {**updates, self.wall: self.wall_of(visit)}
 
-    def keep_original(self, visit: Visit, content: str, size: int | None) -> None:
-        """The photograph at the model's size as a file, for looking at it in the place of the result."""
-        if content not in visit.visitor.originals:
+    def keep_original(self, visit: Visit, picture: str, size: int | None) -> None:
+        """A picture at the model's size as a file that browsers show, as in the place of the result."""
+        if picture not in visit.visitor.originals:
             path = visit.visitor.new_file("photograph.webp")
-            picture = self.desk.picture(visit.visitor, content, size)
-            with_alpha(picture.image, picture).save(path, quality=90)
-            visit.visitor.originals[content] = str(path)
+            opened = self.desk.picture(visit.visitor, picture, size)
+            with_alpha(opened.image, opened).save(path, quality=90)
+            visit.visitor.originals[picture] = str(path)
 
     def _remember(self, visit: Visit, box: gr.Image, path: str) -> None:
         own = visit.visitor.styles
@@ -100,7 +105,8 @@ class Pictures:
         ):
             buttons = "".join(
                 f'<button type="button" data-pick="{kind} {escape(path)}" aria-label="{self._name(visit, path)}" '
-                f'title="{self._name(visit, path)}"><img src="{file_url(path)}" alt="" loading="lazy"></button>'
+                f'title="{self._name(visit, path)}"><img src="{file_url(visit.visitor.originals.get(path, path))}" '
+                'alt="" loading="lazy"></button>'
                 for path in paths
             )
             rows.append(f'<p class="ms-label">{visit.html(key)}</p><div class="ms-strip">{buttons}</div>')

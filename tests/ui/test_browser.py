@@ -49,6 +49,25 @@ def watch_pictures(page: Page) -> None:
     )
 
 
+# What browsers do not show
+
+
+def test_a_picture_that_the_browser_leaves_blank_is_shown_beside_its_box(
+    page: Page, photograph: Path, style: Path, tmp_path: Path
+) -> None:
+    for box, source, name in (("content", photograph, "phone.heic"), ("style-1", style, "scan.tif")):
+        with Image.open(source) as image:
+            image.convert("RGB").save(tmp_path / name)  # importing magicstyle_core.images lets Pillow write HEIF
+        upload(page, box, tmp_path / name)
+        stand_in = page.locator(f"#{box}-note img")
+        expect(stand_in).to_be_visible()
+        assert stand_in.evaluate("async image => { await image.decode(); return image.naturalWidth; }") > 0
+    thumbnail = page.locator("#wall img").first  # the visitor's own style comes first
+    expect(thumbnail).to_have_attribute("src", page.locator("#style-1-note img").get_attribute("src") or "")
+    upload(page, "content", photograph)
+    expect(page.locator("#content-note img")).to_have_count(0)
+
+
 # Live
 
 
