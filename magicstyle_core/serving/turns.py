@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Generic, TypeVar, cast
@@ -16,6 +18,8 @@ SLICE_STEPS = 4  # model calls in a row while others wait: one draft, so that no
 FIRST_GUESS = 0.5  # seconds that a slice takes, until one was measured: a draft on the embedded model
 POLL_SECONDS = 0.03  # how often who waits looks for news: half a step of the embedded model
 REST_SECONDS = 60.0  # that a thread without work waits for more: torch is 10 to 15 % slower in a new one
+
+END_SECONDS = 10.0  # for a model call to end in when the process does: one of Stable Diffusion on two cores takes 5
 
 T = TypeVar("T")
 
@@ -81,9 +85,12 @@ class Turns:
         self._line: deque[Run[Any]] = deque()
         self._idle: deque[Run[Any]] = deque()
         self._working: set[Run[Any]] = set()
-        self._threads = self._resting = 0
+        self._threads: set[threading.Thread] = set()
+        self._resting = 0
+        self._is_closed = False
         self._slice_seconds = FIRST_GUESS
         self._lock = threading.Condition()  # guards all of the above and every run; tells of work
+        _open.add(self)
 
     def submit(self, steps: Generator[Event | None, None, T], *, idle: bool = False, owner: str = "") -> Run[T]:
         """Puts work at the end of the line. It yields an event, or None for a step without news.
@@ -99,9 +106,10 @@ class Turns:
             else:
                 (self._idle if idle else self._line).append(run)
             self._lock.notify()
-            if self._threads < self.at_once and len(self._line) + len(self._idle) > self._resting:
-                self._threads += 1
-                threading.Thread(target=self._work, name="model", daemon=True).start()
+            if len(self._threads) < self.at_once and len(self._line) + len(self._idle) > self._resting:
+                thread = threading.Thread(target=self._work, name="model", daemon=True)
+                self._threads.add(thread)
+                thread.start()
         return run
 
     @property
@@ -122,6 +130,17 @@ class Turns:
         with self._lock:
             run.is_cancelled = True
 
+    def close(self) -> None:
+        """Ends all work; waits for the model calls that are under way."""
+        with self._lock:
+            self._is_closed = True
+            for run in (*self._line, *self._idle, *self._working):
+                run.is_cancelled = True
+            self._lock.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(END_SECONDS)
+
     def _work(self) -> None:
         while (run := self._next()) is not None:
             started = time.monotonic()
@@ -139,14 +158,14 @@ class Turns:
     def _next(self) -> Run[Any] | None:
         with self._lock:
             self._resting += 1
-            self._lock.wait_for(lambda: self._line or self._idle, REST_SECONDS)
+            self._lock.wait_for(lambda: self._line or self._idle or self._is_closed, REST_SECONDS)
             self._resting -= 1
             for line in (self._line, self._idle):
                 if line:
                     run = line.popleft()
                     self._working.add(run)
                     return run
-            self._threads -= 1
+            self._threads.discard(threading.current_thread())
             return None
 
     def _slice(self, run: Run[Any]) -> bool:
@@ -167,3 +186,13 @@ class Turns:
             run.error = error
             return True
         return False
+
+
+_open: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A process that ends while a thread of it computes is aborted by torch."""
+    for turns in list(_open):
+        turns.close()

@@ -72,6 +72,16 @@ def test_work_that_comes_at_once_is_shared_among_threads() -> None:
         until(lambda runs=runs: all(run.has_ended for run in runs))  # type: ignore[misc]
 
 
+def test_when_the_process_ends_the_step_under_way_is_waited_for() -> None:
+    turns, order, gate = Turns(), list[str](), threading.Event()
+    runs = [turns.submit(counting(name, 5, order, gate)) for name in ("first", "second")]
+    until(lambda: turns.place(runs[0]) is None)
+    threading.Timer(0.1, gate.set).start()
+    turns.close()
+    assert order == ["first"]
+    assert all(run.is_over and not run.has_ended for run in runs)
+
+
 def test_who_waits_reads_the_place_and_the_time() -> None:
     turns, order, gate = Turns(), list[str](), threading.Event()
     first = turns.submit(counting("first", 3, order, gate))
