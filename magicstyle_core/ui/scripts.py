@@ -18,7 +18,8 @@ HELLO = """async (token, query, saved) => {
 # A wish says when it was read off the page: requests arrive in any order.
 CLOCK = "(clock, ...said) => [performance.timeOrigin + performance.now(), ...said]"
 # Gradio 6.31 closes its stream when nothing is queued; what is queued in that moment is heard only once something else
-# is. So when nothing was asked for a while, the page asks once more what there is to see.
-FOLLOW = """() => { clearTimeout(window.msFollow);
-  window.msFollow = setTimeout(() => document.querySelector('#follow').click(), 2000); }"""
+# is. So when nothing was asked for a while, the page asks what there is to see; thrice, as that can go the same way.
+FOLLOW = """() => { (window.msFollow || []).forEach(clearTimeout);
+  const ask = () => document.querySelector('#follow').click();
+  window.msFollow = [2000, 5000, 12000].map(wait => setTimeout(ask, wait)); }"""
 KEEP_TOKEN = "(token) => { sessionStorage.setItem('ms-token', token); }"

@@ -24,9 +24,8 @@ LAG = """() => { const straight = window.fetch;
   window.fetch = async (...all) => {
     const answer = await straight(...all);
     if (!String(all[0].url || all[0]).includes('queue/data')) return answer;
-    let last; // a part is not held up by those before it
-    const late = new TransformStream({flush: () => last, transform: (part, stream) => {
-      last = new Promise(done => setTimeout(() => { stream.enqueue(part); done(); }, 1000)); }});
+    const late = new TransformStream({transform: (part, stream) =>
+      new Promise(done => setTimeout(() => { stream.enqueue(part); done(); }, 1000))});
     return new Response(answer.body.pipeThrough(late), answer);
   }; }"""
 
