@@ -269,15 +269,15 @@ def apply_preset(name: str, settings: FusionSettings) -> FusionSettings:
     return settings.replace(**preset)
 
 
-GROUPS_01 = {"structure": "coarse", "colour": "middle", "texture": "fine"}
-
-
 def draft_steps(steps: int) -> int:
     """How many steps the draft of a render of `steps` takes: at most half of them.
 
     Two of mini's five are 25 to 28 dB from the full render at a little over half of its time, three are 31 dB.
     """
     return max(1, min(MOST_DRAFT_STEPS, steps // 2))
+
+
+GROUPS_01 = {"structure": "coarse", "colour": "middle", "texture": "fine"}
 
 
 def from_version_01(values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

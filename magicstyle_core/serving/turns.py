@@ -18,10 +18,11 @@ SLICE_STEPS = 4  # model calls in a row while others wait: one draft, so that no
 FIRST_GUESS = 0.5  # seconds that a slice takes, until one was measured: a draft on the embedded model
 POLL_SECONDS = 0.03  # how often who waits looks for news: half a step of the embedded model
 REST_SECONDS = 60.0  # that a thread without work waits for more: torch is 10 to 15 % slower in a new one
-
 END_SECONDS = 10.0  # for a model call to end in when the process does: one of Stable Diffusion on two cores takes 5
 
 T = TypeVar("T")
+
+_open: weakref.WeakSet[Turns] = weakref.WeakSet()
 
 
 class Run(Generic[T]):
@@ -186,9 +187,6 @@ class Turns:
             run.error = error
             return True
         return False
-
-
-_open: weakref.WeakSet[Turns] = weakref.WeakSet()
 
 
 @atexit.register
