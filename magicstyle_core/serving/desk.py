@@ -78,6 +78,7 @@ class Desk:
             if made is not None:
                 visitor.is_taken = True
                 visitor.show(record=made, complete=made, progress=None, message=("again", {"number": made.number}))
+                self._idle_around(visitor, made, None, visitor.ticket)
                 return not is_old
             if pressed and not job.is_complete:
                 visitor.show(message=("no_style" if job.content else "no_photograph", {}))
@@ -101,9 +102,8 @@ class Desk:
         """A picture of the history stands on the page again; what runs for another wish ends."""
         with visitor.lock:
             self.stop(visitor)
-            visitor.wish = Wish(record.job, True)
-            message = ("again", {"number": record.number})
-            visitor.show(record=record, complete=record, wanted=record.job, message=message, scrub=(), presets=())
+            visitor.wish = None
+            self.wish(visitor, record.job, live=True)
 
     def refuse(self, visitor: Visitor, error: MagicStyleError, asked: Moment | None = None) -> None:
         """The page shows what cannot be: what runs for an older wish ends, and the visitor reads why."""

@@ -345,6 +345,25 @@ def test_what_the_page_said_before_counts_no_more_when_it_comes_later(
     assert place.calls == calls
 
 
+@pytest.mark.parametrize("way", ["slider", "history"])
+def test_idle_drafts_come_around_a_picture_that_was_made_before(
+    desk: Desk, visitor: Visitor, job: MakeJob, place: FlatPlace, way: str
+) -> None:
+    place.idles = True
+    first = first_picture(desk, visitor, job)
+    until(lambda: visitor.board.presets)
+    before = visitor.board.presets
+    desk.wish(visitor, job(0.4), live=True)
+    rest(visitor)
+    if way == "slider":
+        desk.wish(visitor, job(), live=True)
+    else:
+        desk.show(visitor, first)
+    assert visitor.board.record == first
+    until(lambda: visitor.board.scrub and visitor.board.presets)
+    assert visitor.board.presets != before
+
+
 class Timed(FlatPlace):
     """A place whose drafts and pictures say that they took so many seconds and calls."""
 
