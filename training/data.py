@@ -4,7 +4,7 @@
 
 Photographs and paintings come from Debian packages by name, more paintings from a folder of the reader's own; portraits
 and styles are drawn by this project. Everything lies under FOLDER, outside the repository. Each kind is one array of
-uint8, (pictures, 256, 256, 3), so that a training step only cuts windows out of memory. A kind that exists is kept.
+uint8, (pictures, 384, 384, 3), so that a training step only cuts windows out of memory. A kind that exists is kept.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from training.styles import FAMILIES, sample_style
 
 Job = TypeVar("Job")
 
-SIZE = 256
-PORTRAITS, PAINTED = 600, 480  # pictures drawn: a quarter and half a second each
+SIZE = 384
+PORTRAITS, PAINTED = 300, 300  # pictures drawn: half a second and a second each
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 
 # Debian packages, and where their photographs lie. Their licences stand in the model's card.

@@ -28,7 +28,7 @@ from torch import Tensor
 from magicstyle_core.hooks import Fusing
 from magicstyle_core.method import Schedule, Trajectory, ddim_timesteps
 from training import metrics
-from training.data import CONTENTS, EXAMPLES, SIZE, STYLES, Pictures
+from training.data import CONTENTS, EXAMPLES, STYLES, Pictures
 from training.fusion import inverted, live_render
 from training.judge import (
     Features,
@@ -57,7 +57,8 @@ REFERENCES, IDENTITY, ROUND_TRIP, STROKES, LATTICE = 2.0, 4.0, 6.0, 2.0, 16.0
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render
-SHEET_EVERY = 20.0  # minutes
+SHEET_EVERY = 12.0  # minutes
+SHEET_SIZE = 256  # pixels along a side of its pictures
 SHOWN_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 SHOWN_STYLES = ("waves", "night")
 
@@ -223,11 +224,12 @@ def sheet(
     """The same photographs in the same styles, neither of which were trained on but for the last two styles."""
 
     def squares(images: Iterable[Image.Image]) -> np.ndarray:
-        return np.stack([np.asarray(ImageOps.fit(image.convert("RGB"), (SIZE, SIZE))) for image in images])
+        return np.stack([np.asarray(ImageOps.fit(image.convert("RGB"), (SHEET_SIZE, SHEET_SIZE))) for image in images])
 
     photographs = squares([Image.fromarray(getattr(skimage.data, name)()) for name in SHOWN_PHOTOGRAPHS])
     own = squares([Image.open(EXAMPLES / f"style_{name}.webp") for name in SHOWN_STYLES])
-    styles = np.concatenate([np.load(data / "held_out.npy"), own])
+    held_out = squares([Image.fromarray(pixels) for pixels in np.load(data / "held_out.npy")])
+    styles = np.concatenate([held_out, own])
     pixels_c, pixels_s = (
         torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
         for pictures in (photographs, styles)
@@ -258,10 +260,9 @@ def sheet(
             ]
         )
     Image.fromarray(np.hstack([np.vstack(list(column)) for column in columns])).save(data / f"sheet {name}.png")
-    held_out = len(styles) - len(own)
     means = {
         group: dict(zip(("style", "texture", "content"), np.mean(values, (0, 1)).round(3).tolist(), strict=True))
-        for group, values in {"held out": figures[:held_out], "own": figures[held_out:]}.items()
+        for group, values in {"held out": figures[: len(held_out)], "own": figures[len(held_out) :]}.items()
     }
     with (data / "curve.jsonl").open("a") as file:
         file.write(json.dumps({"at": name, **means}) + "\n")
