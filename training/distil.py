@@ -13,26 +13,28 @@ code. Neither decoder nor judge takes part. Stop it at any time; the same comman
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from magicstyle_core.hooks import Fusing
+from magicstyle_core.hooks import Fusing, fused_attention, installed, self_attention_layers
+from magicstyle_core.layers import Layer
 from magicstyle_core.method import Schedule, Trajectory, clean
-from training.fusion import inverted, live_render
+from training.fusion import inverted, noise_estimate
 from training.judge import latent_style
 from training.run import Run
 from training.teacher import ALIKE
-from training.train import JUDGED, OWN_STYLE, SHEET_EVERY, STEPS, TEMPERATURE, draw_strengths, schedule_of, sheet
+from training.train import SHEET_EVERY, STEPS, TEMPERATURE, draw_strengths, schedule_of, sheet
 
 CROP = 20  # latents along a side, 160 pixels: what a step costs grows with its square
-PAIRINGS = 2  # steps with the same inversions
-RATE = 1e-3
-# Weights of the losses.
+COMPARED = 3  # of a group's steps: with as many, inverting is a third of the work
+RATE = 4e-4  # at 1e-3 the references' denoising decayed
+# Weights of the losses: with these the second is an eighth of the first, the third a fifth.
 TAUGHT, PATCHES, REFERENCES = 4.0, 1.0, 2.0
 
 
@@ -50,45 +52,65 @@ def draw_group(data: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor, Te
     )
 
 
+class GroupFusion:
+    """Self-attention over rows [targets, contents, styles] of a group: every photograph attends by FFA to every style.
+
+    The targets go through the photographs of the first style, then of the next.
+    """
+
+    def __init__(self, layer: Layer, original: Any, how: Fusing) -> None:
+        self.original, self.how, self.strength = original, how, how.at(layer)
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        target, references = hidden_states.tensor_split([len(hidden_states) - 2 * ALIKE])
+        content, style = references.chunk(2)  # (ALIKE, tokens, channels)
+        content, style = content.repeat(ALIKE, 1, 1), style.repeat_interleave(ALIKE, 0)
+        fused = fused_attention(attn, target, content, [style], self.how, self.strength)
+        return torch.cat([fused, self.original(attn, references, *args, **kwargs)])
+
+
 def step_losses(
     unet: UNet2DConditionModel,
     schedule: Schedule,
     known: Trajectory,
     wanted: Tensor,
     strengths: Tensor,
-    learn_at: Sequence[int],
+    step: int,
+    reached: float,
 ) -> dict[str, Tensor]:
-    """The losses of one batch by name, weighted; their sum is what to minimise.
+    """The losses of one step of a group's renders by name, weighted; their sum is what to minimise.
 
-    A render adds what the content's own way down has lost, so the latents that it is on its way to at step i are
+    A render adds what the content's own way down has lost, so the latents that it is on its way to at a step are
     z_c + x0(target) - x0(content), and those are compared.
 
     Args:
-        known: the inversions of contents, then of as many styles.
-        wanted: latents of each content in its style, (examples, channels, height, width).
-        strengths: (examples, 1, 1, 1).
-        learn_at: the stored steps that are compared.
+        known: the inversions of ALIKE contents, then of ALIKE styles.
+        wanted: latents of each content in each style, (ALIKE styles, ALIKE contents, channels, height, width).
+        strengths: (ALIKE * ALIKE, 1, 1, 1).
+        step: the stored step.
+        reached: how much of what is wanted the render has at this step, from 0 to 1; it begins with nothing.
     """
-    clean_latents = known.latents[0]  # (2 * examples, channels, height, width)
-    examples = len(wanted)
-    wanted = torch.lerp(clean_latents[:examples], wanted, strengths.clamp(max=1))
-    how = Fusing(strengths.expand(-1, 1, *wanted.shape[2:]), temperature=TEMPERATURE)
-    losses = dict.fromkeys(("taught", "patches", "references"), wanted.new_zeros(()))
-    for step, references in live_render(unet, schedule, known, how, learn_at):
-        if step.index not in learn_at:
-            continue
-        i = step.index
-        by_itself = clean(known.latents[i, :examples], known.noise[i, :examples], schedule.alphas[i])
-        foreseen = step.denoised + clean_latents[:examples] - by_itself
-        for name, loss in {
-            "taught": TAUGHT * (foreseen - wanted).abs().mean(),
-            "patches": PATCHES * latent_style(foreseen, wanted).mean(),
-            "references": REFERENCES * (references - clean_latents).square().mean(),
-        }.items():
-            losses[name] = losses[name] + loss / len(learn_at)
-        if step.index == min(learn_at):
-            break  # the rest of the way down would teach nothing
-    return losses
+    references = known.latents[0]  # (2 * ALIKE, channels, height, width)
+    content = references[:ALIKE].repeat(ALIKE, 1, 1, 1)  # (ALIKE * ALIKE, channels, height, width)
+    change = strengths.clamp(max=1) * (wanted.flatten(0, 1) - content)
+    alpha = schedule.alphas[step]
+    latents = known.latents[step, :ALIKE].repeat(ALIKE, 1, 1, 1) + reached * alpha.sqrt() * change
+    rows = torch.cat([latents, known.latents[step]])
+    how = Fusing(strengths.expand(-1, 1, *wanted.shape[3:]), temperature=TEMPERATURE)
+    processors = {
+        layer.name: GroupFusion(layer, unet.get_submodule(layer.name).processor, how)
+        for layer in self_attention_layers(unet)
+    }
+    with installed(unet, processors):
+        denoised = clean(rows, noise_estimate(unet, schedule, rows, schedule.timesteps[step]), alpha)
+    target, again = denoised.tensor_split([len(latents)])
+    by_itself = clean(known.latents[step, :ALIKE], known.noise[step, :ALIKE], alpha).repeat(ALIKE, 1, 1, 1)
+    foreseen, aim = target - by_itself + content, content + change
+    return {
+        "taught": TAUGHT * (foreseen - aim).abs().mean() / change.abs().mean(),
+        "patches": PATCHES * latent_style(foreseen, aim).mean(),
+        "references": REFERENCES * (again - references).square().mean(),
+    }
 
 
 def distil(data: Path, start: Path, *, minutes: float, device: str) -> None:
@@ -97,21 +119,17 @@ def distil(data: Path, start: Path, *, minutes: float, device: str) -> None:
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device)
     run = Run({"unet": unet}, {"unet": RATE}, data / "distil.pt", minutes)
+    # By weights that stay: inversions that moved with every update left even a single group unlearnt.
+    inverting = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     rng = run.generator()
     sheets = int(run.seconds / 60 / SHEET_EVERY) + 1
     while run.fraction < 1:
-        content, style, taught = (part.to(device) for part in draw_group(data, rng))
-        own = torch.from_numpy(rng.random(ALIKE) < OWN_STYLE).to(device)
-        known = inverted(unet, schedule, torch.cat([content, style]))
-        contents = torch.arange(ALIKE)
-        for turn in rng.choice(ALIKE, PAIRINGS, replace=False):
-            styles = contents.roll(int(turn))
-            wanted = taught[styles, contents]
-            rows = torch.cat([contents, torch.where(own.cpu(), contents, ALIKE + styles)])
-            wanted[own] = content[own]
-            pairs = Trajectory(known.latents[:, rows], known.noise[:, rows])
-            learn_at = rng.choice(np.arange(1, STEPS), JUDGED, replace=False).tolist()
-            losses = step_losses(unet, schedule, pairs, wanted, draw_strengths(rng, ALIKE).to(device), learn_at)
+        content, style, wanted = (part.to(device) for part in draw_group(data, rng))
+        known = inverted(inverting, schedule, torch.cat([content, style]))
+        for step in rng.choice(np.arange(1, STEPS), COMPARED, replace=False).tolist():
+            strengths = draw_strengths(rng, ALIKE * ALIKE).to(device)
+            reached = 0.0 if step == STEPS - 1 else float(rng.random())
+            losses = step_losses(unet, schedule, known, wanted, strengths, step, reached)
             run.update(torch.stack(list(losses.values())).sum())
             run.report(losses)
         if run.save_is_due:

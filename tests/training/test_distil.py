@@ -9,10 +9,12 @@ import pytest
 import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 
+from magicstyle_core.hooks import Fusing
+from magicstyle_core.method import Trajectory, clean
 from training.distil import CROP, draw_group, step_losses
-from training.fusion import inverted
+from training.fusion import inverted, live_render
 from training.teacher import ALIKE, SIZE, Teacher, teach
-from training.train import schedule_of
+from training.train import TEMPERATURE, schedule_of
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +57,47 @@ def test_a_group_is_drawn_once_and_read_in_windows(packed: Path, vae: Autoencode
     assert not torch.equal(content, wanted[0])
 
 
-def test_the_loss_of_one_batch_falls_and_strength_0_wants_the_content(
-    unet: UNet2DConditionModel, scheduler: DDIMScheduler
+@pytest.fixture
+def group() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Contents, styles and what is wanted, as `draw_group` gives them, with as many channels as the tiny UNet."""
+    latents = torch.randn(2 * ALIKE + ALIKE**2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    return latents[:ALIKE], latents[ALIKE : 2 * ALIKE], latents[2 * ALIKE :].unflatten(0, (ALIKE, ALIKE))
+
+
+def test_the_loss_of_one_group_falls(
+    unet: UNet2DConditionModel, scheduler: DDIMScheduler, group: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 ) -> None:
+    content, style, wanted = group
     schedule, optimiser, totals = schedule_of(scheduler, "cpu"), torch.optim.AdamW(unet.parameters(), 3e-3), []
-    content, style, wanted = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    strengths = torch.ones(2, 1, 1, 1)
+    known = inverted(unet, schedule, torch.cat([content, style]))
     for _ in range(12):
         torch.manual_seed(0)  # the distance between patches draws directions
-        known = inverted(unet, schedule, torch.cat([content, style]))
-        losses = step_losses(unet, schedule, known, wanted, strengths, [2, 4])
+        losses = step_losses(unet, schedule, known, wanted, torch.ones(ALIKE**2, 1, 1, 1), step=2, reached=0.5)
         total = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
         totals.append(total.item())
+    assert set(losses) == {"taught", "patches", "references"}
     assert totals[-1] < 0.9 * totals[0]
+
+
+def test_a_group_is_rendered_as_its_pairs_are(
+    unet: UNet2DConditionModel, scheduler: DDIMScheduler, group: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+) -> None:
+    """What one step of a group foresees for each pair is what the render of this pair alone foresees."""
+    content, style, _ = group
+    schedule = schedule_of(scheduler, "cpu")
     known = inverted(unet, schedule, torch.cat([content, style]))
-    unmoved = step_losses(unet, schedule, known, wanted, 0 * strengths, [2, 4])
-    assert unmoved["taught"].item() == pytest.approx(0, abs=1e-5)
+    how = Fusing(torch.ones(1, 1, 8, 8), temperature=TEMPERATURE)
+    first = len(schedule.timesteps) - 1
+    by_itself = clean(known.latents[first, :ALIKE], known.noise[first, :ALIKE], schedule.alphas[first])
+    alone = torch.empty(ALIKE, *content.shape)
+    for s in range(ALIKE):
+        for c in range(ALIKE):
+            rows = [c, ALIKE + s]
+            pair = Trajectory(known.latents[:, rows], known.noise[:, rows])
+            step, _ = next(live_render(unet, schedule, pair, how))
+            alone[s, c] = step.denoised[0] + content[c] - by_itself[c]
+    losses = step_losses(unet, schedule, known, alone, torch.ones(ALIKE**2, 1, 1, 1), step=first, reached=0.0)
+    assert losses["taught"].item() == pytest.approx(0, abs=1e-4)
