@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from training.data import CONTENTS, STYLES, Pictures, largest_square, webp_pictures, windows
+from training.data import CONTENTS, SIZE, STYLES, Pictures, largest_square, webp_pictures, windows
 from training.natural import fractal, luminance, photograph
 from training.portraits import portrait
 from training.styles import FAMILIES, sample_style
@@ -153,13 +153,13 @@ def test_the_largest_square_lies_inside_of_the_piece() -> None:
 def test_windows_of_small_pictures_are_fewer() -> None:
     rng = np.random.default_rng(0)
     large, small = (Image.new("RGB", (side, side + 100)) for side in (600, 200))
-    assert [window.shape for window in windows(large, rng, 5)] == [(256, 256, 3)] * 5
+    assert [window.shape for window in windows(large, rng, 5)] == [(SIZE, SIZE, 3)] * 5
     assert len(list(windows(small, rng, 5))) == 2
 
 
 def test_windows_are_drawn_by_their_shares(tmp_path: Path) -> None:
     for value, name in enumerate([*CONTENTS, *STYLES]):
-        np.save(tmp_path / f"{name}.npy", np.full((2, 256, 256, 3), value * 40, np.uint8))
+        np.save(tmp_path / f"{name}.npy", np.full((2, SIZE, SIZE, 3), value * 40, np.uint8))
     pictures, rng = Pictures(tmp_path), np.random.default_rng(0)
     drawn = pictures.draw(rng, {"photographs": 0.5, "paintings": 0.5, "missing": 9.0}, 40, 64)
     assert drawn.shape == (40, 3, 64, 64)
