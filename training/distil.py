@@ -1,31 +1,29 @@
-"""The diffusion model learns by FFA what a feed-forward stylizer does: whole renders, compared as latents.
+"""The diffusion model learns by FFA what a feed-forward stylizer does, compared as latents.
 
     python -m training.data    --data FOLDER --paintings PAINTINGS
     python -m training.teacher --data FOLDER --groups 200
     python -m training.distil  --data FOLDER --minutes 120 [--device cuda]
 
-Each step inverts the photographs and style pictures of a group that the teacher has drawn (training.teacher), renders
-every photograph in a style (training.fusion) and compares the clean latents that two of the render's steps foresee with
-the teacher's. A style reaches the render by FFA alone: there is no palette, and nobody tells the model the teacher's
-code. Neither decoder nor judge takes part. Stop it at any time; the same command goes on from the last checkpoint.
+A group that the teacher has drawn (training.teacher) is inverted once. At three of the render's steps every photograph
+stands part of the way towards what is wanted in each style, and the clean latents that the model foresees there are
+compared with the teacher's. A style gets there by FFA alone: there is no palette, and nobody tells the model the
+teacher's code. Neither decoder nor judge takes part. Stop it at any time; the same command goes on from the last
+checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from magicstyle_core.hooks import Fusing, fused_attention, installed, self_attention_layers
-from magicstyle_core.layers import Layer
+from magicstyle_core.hooks import Fusing
 from magicstyle_core.method import Schedule, Trajectory, clean
-from training.fusion import inverted, noise_estimate
+from training.fusion import inverted, live_fusion, noise_estimate
 from training.judge import latent_style
 from training.run import Run
 from training.teacher import ALIKE
@@ -50,23 +48,6 @@ def draw_group(data: Path, rng: np.random.Generator) -> tuple[Tensor, Tensor, Te
         style[..., row_s : row_s + CROP, column_s : column_s + CROP],
         wanted[..., row : row + CROP, column : column + CROP],
     )
-
-
-class GroupFusion:
-    """Self-attention over rows [targets, contents, styles] of a group: every photograph attends by FFA to every style.
-
-    The targets go through the photographs of the first style, then of the next.
-    """
-
-    def __init__(self, layer: Layer, original: Any, how: Fusing) -> None:
-        self.original, self.how, self.strength = original, how, how.at(layer)
-
-    def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        target, references = hidden_states.tensor_split([len(hidden_states) - 2 * ALIKE])
-        content, style = references.chunk(2)  # (ALIKE, tokens, channels)
-        content, style = content.repeat(ALIKE, 1, 1), style.repeat_interleave(ALIKE, 0)
-        fused = fused_attention(attn, target, content, [style], self.how, self.strength)
-        return torch.cat([fused, self.original(attn, references, *args, **kwargs)])
 
 
 def step_losses(
@@ -97,11 +78,8 @@ def step_losses(
     latents = known.latents[step, :ALIKE].repeat(ALIKE, 1, 1, 1) + reached * alpha.sqrt() * change
     rows = torch.cat([latents, known.latents[step]])
     how = Fusing(strengths.expand(-1, 1, *wanted.shape[3:]), temperature=TEMPERATURE)
-    processors = {
-        layer.name: GroupFusion(layer, unet.get_submodule(layer.name).processor, how)
-        for layer in self_attention_layers(unet)
-    }
-    with installed(unet, processors):
+    places = torch.arange(ALIKE, device=rows.device)
+    with live_fusion(unet, how, places.repeat(ALIKE), ALIKE + places.repeat_interleave(ALIKE)):
         denoised = clean(rows, noise_estimate(unet, schedule, rows, schedule.timesteps[step]), alpha)
     target, again = denoised.tensor_split([len(latents)])
     by_itself = clean(known.latents[step, :ALIKE], known.noise[step, :ALIKE], alpha).repeat(ALIKE, 1, 1, 1)

@@ -7,7 +7,7 @@ batch, so that gradients reach the features as well. Both give the same latents.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,15 +21,32 @@ from magicstyle_core.method import Schedule, Step, Trajectory, clean, invert, re
 
 
 class LiveFusion:
-    """Self-attention over rows [targets, contents, styles]: the targets attend by FFA to the other rows."""
+    """Self-attention over rows [targets, references]: each target attends by FFA to two of the references."""
 
-    def __init__(self, layer: Layer, original: Any, how: Fusing) -> None:
+    def __init__(self, layer: Layer, original: Any, how: Fusing, contents: Tensor, styles: Tensor) -> None:
         self.original, self.how, self.strength = original, how, how.at(layer)
+        self.contents, self.styles = contents, styles
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        target, content, style = hidden_states.chunk(3)  # (examples, tokens, channels)
-        plain = self.original(attn, hidden_states[len(target) :], *args, **kwargs)
-        return torch.cat([fused_attention(attn, target, content, [style], self.how, self.strength), plain])
+        target, references = hidden_states.tensor_split([len(self.contents)])  # (pictures, tokens, channels)
+        content, style = references[self.contents], references[self.styles]
+        fused = fused_attention(attn, target, content, [style], self.how, self.strength)
+        return torch.cat([fused, self.original(attn, references, *args, **kwargs)])
+
+
+def live_fusion(
+    unet: UNet2DConditionModel, how: Fusing, contents: Tensor, styles: Tensor
+) -> AbstractContextManager[None]:
+    """Within the block every self-attention layer takes rows [targets, references].
+
+    Args:
+        contents, styles: for each target the places of its content and of its style among the references, (targets,).
+    """
+    processors = {
+        layer.name: LiveFusion(layer, unet.get_submodule(layer.name).processor, how, contents, styles)
+        for layer in self_attention_layers(unet)
+    }
+    return installed(unet, processors)
 
 
 def noise_estimate(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor, timestep: int) -> Tensor:
@@ -82,12 +99,9 @@ def live_render(
             references = clean(rows[examples:], noise[examples:], schedule.alphas[i])
         return noise[:examples]
 
-    processors = {
-        layer.name: LiveFusion(layer, unet.get_submodule(layer.name).processor, how)
-        for layer in self_attention_layers(unet)
-    }
     contents = Trajectory(known.latents[:, :examples], known.noise[:, :examples])
     descending = range(len(schedule.timesteps) - 1, -1, -1)
-    with installed(unet, processors):
+    places = torch.arange(examples, device=references.device)
+    with live_fusion(unet, how, places, examples + places):
         for step in render(together, contents, schedule, descending, lambda _: nullcontext(), strength=how.strength):
             yield step, references

@@ -73,9 +73,16 @@ def test_work_that_comes_at_once_is_shared_among_threads() -> None:
 
 
 def test_when_the_process_ends_the_step_under_way_is_waited_for() -> None:
-    turns, order, gate = Turns(), list[str](), threading.Event()
-    runs = [turns.submit(counting(name, 5, order, gate)) for name in ("first", "second")]
-    until(lambda: turns.place(runs[0]) is None)
+    turns, order, begun, gate = Turns(), list[str](), threading.Event(), threading.Event()
+
+    def held() -> Generator[None, None, None]:
+        begun.set()
+        gate.wait(20)
+        order.append("first")
+        yield None
+
+    runs: list[Run[Any]] = [turns.submit(held()), turns.submit(counting("second", 5, order))]
+    assert begun.wait(20)
     threading.Timer(0.1, gate.set).start()
     turns.close()
     assert order == ["first"]
