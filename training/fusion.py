@@ -7,7 +7,7 @@ batch, so that gradients reach the features as well. Both give the same latents.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -32,21 +32,6 @@ class LiveFusion:
         content, style = references[self.contents], references[self.styles]
         fused = fused_attention(attn, target, content, [style], self.how, self.strength)
         return torch.cat([fused, self.original(attn, references, *args, **kwargs)])
-
-
-def live_fusion(
-    unet: UNet2DConditionModel, how: Fusing, contents: Tensor, styles: Tensor
-) -> AbstractContextManager[None]:
-    """Within the block every self-attention layer takes rows [targets, references].
-
-    Args:
-        contents, styles: for each target the places of its content and of its style among the references, (targets,).
-    """
-    processors = {
-        layer.name: LiveFusion(layer, unet.get_submodule(layer.name).processor, how, contents, styles)
-        for layer in self_attention_layers(unet)
-    }
-    return installed(unet, processors)
 
 
 def noise_estimate(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor, timestep: int) -> Tensor:
@@ -75,33 +60,42 @@ def inverted(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor) ->
 
 
 def live_render(
-    unet: UNet2DConditionModel, schedule: Schedule, known: Trajectory, how: Fusing, learn_at: Collection[int] = ()
+    unet: UNet2DConditionModel,
+    schedule: Schedule,
+    known: Trajectory,
+    contents: Tensor,
+    styles: Tensor,
+    how: Fusing,
+    learn_at: Collection[int] = (),
 ) -> Iterator[tuple[Step, Tensor]]:
     """Renders contents in styles with FFA in every layer, no palette.
 
     Args:
-        known: the inversions of contents, then of as many styles.
+        known: the inversions of pictures.
+        contents, styles: for each render the places of its content and of its style among them, (renders,).
         learn_at: stored steps through which gradients flow.
 
     Yields:
-        A step of the render, and the clean latents that the same call foresees for contents and styles,
-        (2 * examples, channels, height, width).
+        A step of the renders, and the clean latents that the same call foresees for the pictures,
+        (pictures, channels, height, width).
     """
-    examples = known.latents.shape[1] // 2
     references = known.latents[0]
 
     def together(latents: Tensor, timestep: int) -> Tensor:
         nonlocal references
         i = schedule.timesteps.index(timestep)
-        rows = torch.cat([latents, known.latents[i]])  # (3 * examples, channels, height, width)
+        rows = torch.cat([latents, known.latents[i]])  # (renders + pictures, channels, height, width)
         with torch.set_grad_enabled(i in learn_at):
             noise = noise_estimate(unet, schedule, rows, timestep)
-            references = clean(rows[examples:], noise[examples:], schedule.alphas[i])
-        return noise[:examples]
+            references = clean(known.latents[i], noise[len(latents) :], schedule.alphas[i])
+        return noise[: len(latents)]
 
-    contents = Trajectory(known.latents[:, :examples], known.noise[:, :examples])
+    own = Trajectory(known.latents[:, contents], known.noise[:, contents])
     descending = range(len(schedule.timesteps) - 1, -1, -1)
-    places = torch.arange(examples, device=references.device)
-    with live_fusion(unet, how, places, examples + places):
-        for step in render(together, contents, schedule, descending, lambda _: nullcontext(), strength=how.strength):
+    processors = {
+        layer.name: LiveFusion(layer, unet.get_submodule(layer.name).processor, how, contents, styles)
+        for layer in self_attention_layers(unet)
+    }
+    with installed(unet, processors):
+        for step in render(together, own, schedule, descending, lambda _: nullcontext(), strength=how.strength):
             yield step, references

@@ -63,8 +63,8 @@ SHOWN_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 SHOWN_STYLES = ("waves", "night")
 
 
-def schedule_of(scheduler: DDIMScheduler, device: str) -> Schedule:
-    timesteps = ddim_timesteps(STEPS, T_MAX)
+def schedule_of(scheduler: DDIMScheduler, device: str, t_max: int = T_MAX) -> Schedule:
+    timesteps = ddim_timesteps(STEPS, t_max)
     alphas = scheduler.alphas_cumprod[list(timesteps)].to(device)
     return Schedule(timesteps, alphas, scheduler.final_alpha_cumprod.to(device))
 
@@ -150,7 +150,8 @@ def step_losses(
     how = Fusing(strengths.expand(-1, 1, *clean_latents.shape[2:]), temperature=TEMPERATURE)
     names = ("style", "latent style", "content", "identity", "lattice", "references")
     losses = dict.fromkeys(names, clean_latents.new_zeros(()))
-    for step, references in live_render(unet, schedule, batch.known, how, learn_at):
+    places = torch.arange(examples, device=clean_latents.device)
+    for step, references in live_render(unet, schedule, batch.known, places, examples + places, how, learn_at):
         if step.index not in learn_at:
             continue
         decoded = within_rim(vae.decode(step.denoised / vae.config.scaling_factor).sample)
@@ -242,10 +243,11 @@ def sheet(
 
     trips = decoded(latents_c)
     columns, figures = [np.concatenate([np.full_like(trips[:1], 255), trips])], []
+    contents = torch.arange(len(trips), device=device)
     how = Fusing(torch.ones(len(trips), 1, *latents_c.shape[2:], device=device), temperature=TEMPERATURE)
     for style, latents in zip(styles, latents_s, strict=True):
-        known = inverted(unet, schedule, torch.cat([latents_c, latents.expand_as(latents_c)]))
-        for step, _ in live_render(unet, schedule, known, how):
+        known = inverted(unet, schedule, torch.cat([latents_c, latents[None]]))
+        for step, _ in live_render(unet, schedule, known, contents, torch.full_like(contents, len(contents)), how):
             finished = step.latents
         results = decoded(finished)
         columns.append(np.concatenate([style[None], results]))

@@ -74,7 +74,8 @@ def test_gradients_flow_through_the_judged_steps_alone(unet: UNet2DConditionMode
     how = Fusing(torch.ones(1, 1, 8, 8))
     schedule = schedule_of(scheduler, "cpu")
     known = inverted(unet, schedule, torch.cat([content, style]))
-    steps = list(live_render(unet, schedule, known, how, learn_at={1, 3}))
+    contents, styles = torch.tensor([0]), torch.tensor([1])
+    steps = list(live_render(unet, schedule, known, contents, styles, how, learn_at={1, 3}))
     assert [step.index for step, _ in steps if step.denoised.requires_grad] == [3, 1]
     assert not any(step.latents.requires_grad for step, _ in steps)
 
@@ -93,7 +94,7 @@ def test_training_renders_as_the_engine_does() -> None:
     how = Fusing(latents.new_full((1, 1, *latents.shape[2:]), 0.8), temperature=settings.temperature)
     with torch.no_grad():
         known = inverted(model.unet, model.schedule(4), latents)
-        *_, (last, _) = live_render(model.unet, model.schedule(4), known, how)
+        *_, (last, _) = live_render(model.unet, model.schedule(4), known, torch.tensor([0]), torch.tensor([1]), how)
     difference = model.decode(last.latents) - model.decode(by_engine)
     assert 10 * torch.log10(4 / difference.square().mean()) > 60  # the engine stores features in 16 bits
 
