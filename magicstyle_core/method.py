@@ -278,7 +278,8 @@ def _start(
     if seed is not None:
         fresh = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed)).to(latents)
         share = VARIATION * amount
-        latents = (1 - share.square()).sqrt() * latents + share * fresh
+        anew = ((1 - share.square()).sqrt() - 1) * content.noise[index] + share * fresh
+        latents = latents + (1 - schedule.alphas[index]).sqrt() * anew  # the picture in them stays as it is
     return latents
 
 

@@ -360,6 +360,16 @@ def test_a_seed_draws_a_variation_and_0_is_one() -> None:
     assert not torch.allclose(zero, one)
 
 
+def test_a_seed_changes_the_noise_and_not_the_picture_in_it() -> None:
+    """At a low noise level a share of the whole latents would drown the photograph."""
+    known, levels = inverted(latents_of(0)), schedule()
+    content = Trajectory(known.latents, torch.zeros_like(known.noise))
+    low, high = (method._start(content, levels, i, whole(1.0), (), "off", 1.0, 0) - content.latents[i] for i in (1, 5))
+    torch.testing.assert_close(
+        low / (1 - levels.alphas[1]).sqrt(), high / (1 - levels.alphas[5]).sqrt(), rtol=1e-3, atol=1e-4
+    )
+
+
 # Palette
 
 
