@@ -27,7 +27,7 @@ def test_sd2_layout_loads(tiny_sd2: Path) -> None:
 
 def test_the_embedded_model_says_what_it_wants() -> None:
     model = load("mini", device="cpu")
-    assert (model.steps, model.t_max) == (5, 250)
+    assert (model.steps, model.t_max) == (5, 1000)
     assert (model.size, model.margin, model.preset, model.dtype) == (384, 1, "Attention alone", torch.float32)
 
 
