@@ -7,7 +7,8 @@
 A group that the teacher has drawn (training.teacher) is inverted once, and every photograph of it is rendered in every
 style of it. At each step of the renders the clean latents that the model foresees are compared with the teacher's. A
 style gets there by FFA alone: there is no palette, and nobody tells the model the teacher's code. Neither decoder nor
-judge takes part. Stop it at any time; the same command goes on from the last checkpoint.
+judge takes part. What has learnt so wants `t_max` T_MAX in its model_index.json. Stop it at any time; the same command
+goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def distil(data: Path, start: Path, *, minutes: float, device: str) -> None:
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device, T_MAX)
     run = Run({"unet": unet}, {"unet": RATE}, data / "distil.pt", minutes)
-    inverting = run.average["unet"]  # inversions that moved with every update left even a single group unlearnt
+    inverting = run.average["unet"]  # it moves slowly; by the weights that learn, even a single group stayed unlearnt
     rng = run.generator()
     sheets = int(run.seconds / 60 / SHEET_EVERY) + 1
     while run.fraction < 1:
