@@ -99,6 +99,23 @@ def record(unet: UNet2DConditionModel, layers: Sequence[Layer]) -> Iterator[dict
         yield recorded
 
 
+@contextmanager
+def inputs(unet: UNet2DConditionModel, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
+    """Within the block, a forward pass leaves the input of every given layer in the yielded dict, whatever processor
+    it has; gradients flow."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda module, arguments: seen.__setitem__(name, arguments[0])
+
+    handles = [unet.get_submodule(layer.name).register_forward_pre_hook(keep(layer.name)) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 # FFF
 
 
@@ -109,6 +126,7 @@ class Fusing:
     strength: Tensor  # a map over latents, (batch or 1, 1, latent_height, latent_width)
     structure: float = 0.0
     temperature: float = 1.0
+    balance: float = 0.0
     fusion: Fusion = "blend"
     weights: Sequence[float] = (1.0,)  # of the styles, positive
     attend: Attend = sdpa
@@ -174,6 +192,7 @@ def fused_attention(
         strength=strength,
         structure=how.structure,
         temperature=how.temperature,
+        balance=how.balance,
         fusion=how.fusion,
         style_bias=bias,
         attend=how.attend,

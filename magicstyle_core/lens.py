@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from magicstyle_core import method
 from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.hooks import allowed_tokens
+from magicstyle_core.hooks import Fusing, allowed_tokens, inputs
 from magicstyle_core.images import Picture
 from magicstyle_core.layers import Layer
 from magicstyle_core.plan import Plan, Styles, plan
@@ -63,27 +60,33 @@ def look(
         raise SettingsError("FFA is off in this render, so no spot looked anywhere; choose layers and a strength.")
     n, latents = _known_step(engine, wish, way_down)
     step, features = wish.steps[n], engine.reader(wish)
-    with engine.fusing(wish, features)(step), _inputs(engine.model.unet, layers) as seen:
+    with engine.fusing(wish, features)(step), inputs(engine.model.unet, layers) as seen:
         engine.guard.denoise(latents, content.timesteps[step])
     content_features = features(content, step)
     style_features = [features(style, step) for style, _ in wish.styles]
     maps = [torch.zeros(1, 1, *style.trajectory.latents.shape[3:]) for style, _ in wish.styles]
     for layer in layers:
         attn, token = engine.model.unet.get_submodule(layer.name), _token(engine, content, layer, spot)
-        target = seen[layer.name][:, token : token + 1]  # (1, 1, channels)
-        query = attn.to_q(target)
-        own = attn.to_q(content_features[layer.name][:, token : token + 1].to(target))
-        query = (query + settings.structure * (own - query)).unflatten(-1, (attn.heads, -1))[0, 0]  # (heads, dim)
+
+        def heads(projected: Tensor, attn: Attention = attn) -> Tensor:
+            return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (1, heads, tokens, dim)
+
+        target = seen[layer.name]  # (1, tokens, channels)
+        query, own = (attn.to_q(states) for states in (target, content_features[layer.name].to(target)))
+        query = heads(query + settings.structure * (own - query))
+        keys = [heads(attn.to_k(features_s[layer.name].to(target))) for features_s in style_features]
+        key, scale = torch.cat(keys, 2), settings.temperature * query.shape[-1] ** -0.5
+        dots = (query[0, :, token, None] * key[0]).sum(2).float() * scale  # (heads, style_tokens)
+        if settings.balance:
+            dots -= settings.balance * method.demand(query, key, Fusing(wish.strength).at(layer).to(query), scale)[0]
         logits = []
-        for features_s, (style, weight) in zip(style_features, wish.styles, strict=True):
-            key = attn.to_k(features_s[layer.name].to(target))[0]  # (tokens, channels)
-            key = key.unflatten(-1, (attn.heads, -1))  # (tokens, heads, dim)
-            dots = torch.einsum("hd,thd->ht", query, key) * settings.temperature / query.shape[-1] ** 0.5
+        for part, (style, weight) in zip(dots.split([k.shape[2] for k in keys], 1), wish.styles, strict=True):
+            looked_at = torch.arange(part.shape[1])
             if style.trajectory.allowed is not None:
-                tokens = allowed_tokens(layer, style.trajectory.allowed)
-                weight *= key.shape[0] / len(tokens)
-                dots = torch.full_like(dots, -torch.inf).index_copy(1, tokens.to(dots.device), dots[:, tokens])
-            logits.append(dots.float() + np.log(weight / key.shape[0]))  # (heads, style_tokens)
+                looked_at = allowed_tokens(layer, style.trajectory.allowed)
+            bias = torch.full_like(part, -torch.inf)
+            bias[:, looked_at] = np.log(weight / len(looked_at))
+            logits.append(part + bias)
         shares = torch.cat(logits, 1).softmax(1).mean(0).cpu().split([part.shape[1] for part in logits])
         for total, share in zip(maps, shares, strict=True):
             rows, columns = total.shape[2:]
@@ -112,22 +115,6 @@ def _known_step(engine: StyleEngine, wish: Plan, way_down: float) -> tuple[int, 
         if latents is not None and settings.start <= places[n] <= settings.end:
             return n, latents.to(engine.model.device)
     raise NotRendered("The lens needs the picture with these settings; render it in full first.")
-
-
-@contextmanager
-def _inputs(unet: nn.Module, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
-    """Within the block, a forward pass leaves the input of every given layer in the yielded dict."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Any:
-        return lambda module, arguments: seen.__setitem__(name, arguments[0])
-
-    handles = [unet.get_submodule(layer.name).register_forward_pre_hook(keep(layer.name)) for layer in layers]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _token(engine: StyleEngine, content: Inversion, layer: Layer, spot: tuple[float, float]) -> int:

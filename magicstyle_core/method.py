@@ -33,6 +33,8 @@ Fusion = Literal["blend", "joint"]
 PaletteMode = Literal["both", "end", "adain", "off"]
 
 JOINT_LIMIT = 30.0  # |log-odds| at strength 0 and from 1 up; exp(-30) is below the rounding of fp32
+LEAST_DEMAND = 1e-37  # of a query where strength is 0, near the least number of fp32: the logarithm stays finite
+DEMAND_KEYS = 1024  # keys at a time: 256 MiB of fp32 logits for 4096 queries of 16 heads
 VARIATION = 0.4  # share of the start's noise that a seed draws anew; by eye: another picture of the same person
 PALETTE_BLUR = 3  # latents along the square that is smoothed; the smallest that has a middle
 # Of the mean variance; a square that varies by more keeps its edge. By eye, on halos along outlines: beside a step .12
@@ -60,6 +62,7 @@ def feature_fusion_attention(
     strength: Tensor,
     structure: float,
     temperature: float = 1.0,
+    balance: float = 0.0,
     fusion: Fusion = "blend",
     style_bias: Tensor | None = None,
     attend: Attend = sdpa,
@@ -67,8 +70,9 @@ def feature_fusion_attention(
     """Attention of the target over content and style features.
 
         Q   = (1 - structure) query + structure query_c
+        L_s = temperature Q K_s' / sqrt d,   L_s = L_s - balance logsumexp_queries(L_s) + style_bias
         O_c = softmax(Q K_c' / sqrt d) V_c
-        O_s = softmax(temperature Q K_s' / sqrt d + style_bias) V_s
+        O_s = softmax(L_s) V_s
         blend:  O_c + strength (O_s - O_c)
         joint:  one softmax over both key sets, the log-odds of strength added to the style's logits
 
@@ -79,6 +83,9 @@ def feature_fusion_attention(
             strength 1 everywhere, as O_c cancels out.
         key_s, value_s: (batch, heads, style_tokens, dim); several styles lie side by side.
         strength: (batch or 1, 1, tokens, 1), per query.
+        balance: 0 = every query looks where it likes; 1 = all style tokens are looked at about alike, as after one
+            step of Sinkhorn's algorithm (Sander et al., Sinkformers, arXiv 2110.11773), so that rare colours and
+            strokes arrive, too.
         style_bias: (style_tokens,), natural logarithms of weights; -inf where nothing may be looked at.
         attend: the attention kernel.
 
@@ -88,6 +95,9 @@ def feature_fusion_attention(
     if query_c is not None:
         query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
     scale = 1 / math.sqrt(query.shape[-1])
+    if balance:
+        taken = -balance * demand(query, key_s, strength, temperature * scale)  # (batch, heads, style_tokens)
+        style_bias = taken if style_bias is None else taken + style_bias
     if fusion == "joint":
         assert key_c is not None
         assert value_c is not None
@@ -95,17 +105,38 @@ def feature_fusion_attention(
         log_odds = torch.logit(strength.float().clamp(0, 1)).clamp(-JOINT_LIMIT, JOINT_LIMIT)
         per_query = log_odds.to(query).expand_as(query[..., :1])  # (batch, heads, tokens, 1)
         bias = key_s.new_zeros(key_s.shape[2]) if style_bias is None else style_bias.to(key_s).clamp(min=-1e4)
-        bias = bias.view(-1, 1).expand_as(key_s[..., :1])  # (batch, heads, style_tokens, 1)
+        bias = bias[..., None].expand_as(key_s[..., :1])  # (batch, heads, style_tokens, 1)
         query = torch.cat([query * scale, per_query, torch.ones_like(per_query)], -1)  # (batch, heads, tokens, dim + 2)
         key_s = torch.cat([key_s * temperature, torch.ones_like(bias), bias], -1)
         key = torch.cat([F.pad(key_c, (0, 2)), key_s], 2)  # (batch, heads, content_tokens + style_tokens, dim + 2)
         return attend(query, key, torch.cat([value_c, value_s], 2), None, 1.0)
-    mask = None if style_bias is None else style_bias.to(query.dtype).expand(1, 1, query.shape[2], -1)
+    mask = None
+    if style_bias is not None:
+        rows = style_bias.expand(*query.shape[:2], -1)[:, :, None]  # (batch, heads, 1, style_tokens)
+        mask = rows.to(query).expand(-1, -1, query.shape[2], -1)  # (batch, heads, tokens, style_tokens)
     out_s = attend(query, key_s, value_s, mask, temperature * scale)
     if key_c is None or value_c is None:
         return out_s
     out_c = attend(query, key_c, value_c, None, scale)
     return out_c + strength.to(query) * (out_s - out_c)
+
+
+def demand(query: Tensor, key: Tensor, strength: Tensor, scale: float) -> Tensor:
+    """How much all queries together ask for each key: the logsumexp of their logits over the queries, without its mean.
+
+    A query asks by its strength, so that where a mask keeps the photograph nothing is used up. The logits are made for
+    some keys at a time; all of them would be gigabytes at the finest layers of Stable Diffusion.
+
+    Returns:
+        (batch, heads, tokens of the key), fp32.
+    """
+    by_strength = strength.float().clamp(LEAST_DEMAND, 1).log()  # (batch or 1, 1, tokens, 1)
+    parts = [
+        ((query @ part.mT).float() * scale + by_strength).logsumexp(2)  # (batch, heads, some of the key's tokens)
+        for part in key.split(DEMAND_KEYS, dim=2)
+    ]
+    asked = torch.cat(parts, 2)
+    return asked - asked.mean(2, keepdim=True)
 
 
 # Schedule and moves

@@ -107,7 +107,8 @@ def _history(
     amount = _digest(strength)
     references = [(style.key, weight, _digest(style.trajectory.allowed)) for style, weight in styles]
     fusion = (
-        references, settings.structure, settings.temperature, settings.fusion, [layer.name for layer in layers],
+        references, settings.structure, settings.temperature, settings.balance, settings.fusion,
+        [layer.name for layer in layers],
     )  # fmt: skip
     start = (
         content.key, amount, settings.seed, settings.residual, settings.palette,

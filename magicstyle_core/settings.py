@@ -150,6 +150,15 @@ class FusionSettings(_Settings):
     temperature: float = _row(
         1.2, "Sharpness", "Higher: fewer, better matching patches of the style.", low=0.1, high=5, step=0.1
     )
+    # 1 is what mini learnt with, see docs/training.md; on Stable Diffusion nobody has looked at it yet, hence 0.
+    balance: float = _row(
+        0.0,
+        "Balance",
+        "Higher: all of the style picture is used alike, its rare colours too.",
+        low=0,
+        high=1,
+        step=0.05,
+    )
     start: float = _row(
         0.0, "Start", "Later: the style leaves large shapes and colours alone.", low=0, high=1, step=0.05
     )
@@ -251,7 +260,7 @@ PRESETS = {
     "Painterly": _preset(),
     "Bold": _preset(strength=1.4, layers=("all",)),
     "Keep my colours": _preset(colour=0.0),
-    "Attention alone": _preset(palette="off"),
+    "Attention alone": _preset(palette="off", balance=1.0),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
 }
 RENAMED_PRESETS = {"StyleID": "StyleID's attention", "Texture only": "Keep my colours"}  # since 0.1

@@ -46,6 +46,7 @@ from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.serving.places import Here
 from magicstyle_core.serving.visitors import Visitors
+from magicstyle_core.settings import apply_preset
 from tests.benchmarks.models import ARCHITECTURES, random_model
 from tests.benchmarks.peers import PlainRecipe, three_branches
 from tests.benchmarks.report import HEADINGS, Cost, Row, line, machine, median, peak_memory, psnr, rows, table_line
@@ -92,9 +93,10 @@ class Bench:
         return f"bench {next(self._fresh)}"
 
     def fresh_settings(self, **changes: Any) -> FusionSettings:
-        """The default settings in all layers, with a trace that no render had before: none goes on from another."""
-        temperature = FusionSettings().temperature + 1e-5 * next(self._fresh)
-        return FusionSettings(temperature=temperature, layers=("all",), **changes)
+        """The model's preset in all layers, with a trace that no render had before: none goes on from another."""
+        preset = apply_preset(self.model.preset, FusionSettings())
+        temperature = preset.temperature + 1e-5 * next(self._fresh)
+        return preset.replace(temperature=temperature, layers=("all",), **changes)
 
     def first_result(self) -> None:
         session = self.fresh_session()

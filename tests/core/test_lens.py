@@ -17,10 +17,11 @@ def halves(left: str, right: str) -> Image.Image:
     return Image.fromarray(np.hstack([sides[left], sides[right]]).astype(np.uint8))
 
 
-def test_a_spot_looks_at_the_half_of_its_kind(engine: StyleEngine) -> None:
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_a_spot_looks_at_the_half_of_its_kind(engine: StyleEngine, balance: float) -> None:
     content = engine.invert(halves("noise", "blue"), STEPS, session="lens")
     style = engine.invert(halves("blue", "noise"), STEPS, session="lens")
-    settings = FusionSettings(layers=("all",), temperature=2.0)
+    settings = FusionSettings(layers=("all",), temperature=2.0, balance=balance)
     with pytest.raises(SettingsError, match="render it in full first"):
         look(engine, content, style, settings, (0.25, 0.5))
     engine.stylize(content, style, settings)
@@ -40,7 +41,7 @@ def test_two_styles_share_the_attention(engine: StyleEngine) -> None:
         (engine.invert(halves(kind, kind), STEPS, session="lens"), weight)
         for kind, weight in (("noise", 1.0), ("blue", 1.0))
     ]
-    settings = FusionSettings(layers=("all",), temperature=2.0)
+    settings = FusionSettings(layers=("all",), temperature=2.0, balance=1.0)
     engine.stylize(content, styles, settings)
     noise, blue = look(engine, content, styles, settings, (0.5, 0.5), group="middle")
     assert noise.sum() + blue.sum() == pytest.approx(1, abs=1e-4)

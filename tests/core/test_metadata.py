@@ -26,6 +26,7 @@ OTHER: dict[str, Any] = dict(
     colour=0.1,
     detail=0.4,
     temperature=2.5,
+    balance=0.5,
     start=0.25,
     end=0.75,
     residual=0.45,

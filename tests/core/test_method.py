@@ -134,6 +134,45 @@ def test_what_cancels_out_may_be_left_out() -> None:
     torch.testing.assert_close(short, whole)
 
 
+@pytest.mark.parametrize("fusion", ["blend", "joint"])
+def test_balance_takes_from_each_key_what_all_queries_ask_of_it(fusion: method.Fusion) -> None:
+    query, key_c, value_c = randoms(2, 2, 12, 8, count=3)
+    key_s, value_s = randoms(2, 2, 20, 8, count=2, seed=1)
+    weights = torch.linspace(-2, 2, 20)
+    logits = 1.3 * query @ key_s.mT / math.sqrt(8)
+    expected = (logits - 0.7 * logits.logsumexp(2, keepdim=True) + weights).softmax(3) @ value_s
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(1.0), structure=0.0, temperature=1.3, balance=0.7, fusion=fusion, style_bias=weights,
+    )  # fmt: skip
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_balanced_attention_looks_at_all_of_the_style() -> None:
+    query, key_s = 3 * randoms(1, 1, 40, 8, count=1)[0], randoms(1, 1, 40, 8, count=1, seed=1)[0]
+    query[:, :, :, 0] += 4  # all queries like the same few keys best
+
+    def looked_at(balance: float) -> Tensor:
+        """How often each key is."""
+        return feature_fusion_attention(
+            query, None, None, None, key_s, torch.eye(40)[None, None],
+            strength=everywhere(1.0, 40), structure=0.0, balance=balance,
+        ).sum(2).flatten()  # fmt: skip
+
+    plain, balanced = looked_at(0.0), looked_at(1.0)
+    assert plain.max() > 5
+    assert balanced.std() < plain.std() / 2
+    assert balanced.min() > 2 * plain.min()
+
+
+def test_queries_without_strength_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key_s = randoms(1, 2, 12, 8, count=1)[0], randoms(1, 2, 20, 8, count=1, seed=1)[0]
+    asked = method.demand(query[:, :, :6], key_s, everywhere(1.0, 6), 1.0)
+    half = torch.cat([everywhere(1.0, 6), everywhere(0.0, 6)], 2)
+    monkeypatch.setattr(method, "DEMAND_KEYS", 7)
+    torch.testing.assert_close(method.demand(query, key_s, half, 1.0), asked)
+
+
 # Moves
 
 

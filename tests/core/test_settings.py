@@ -34,6 +34,7 @@ RANGES = {
     "colour": (0, 1),
     "detail": (0, 1),
     "temperature": (0.1, 5),
+    "balance": (0, 1),
     "start": (0, 1),
     "end": (0, 1),
     "residual": (0, 1),
@@ -126,7 +127,9 @@ def test_settings_are_frozen_hashable_keyword_only_and_travel() -> None:
 def test_plain_values_there_and_back() -> None:
     settings = FusionSettings(strength=0.4, layers=("up_blocks.1",), render_steps=6, seed=3)
     assert FusionSettings.from_dict(settings.model_dump(mode="json")) == settings
-    with pytest.raises(SettingsError, match="^Unknown setting glitter, stregth; known are colour, detail, end, "):
+    with pytest.raises(
+        SettingsError, match="^Unknown setting glitter, stregth; known are balance, colour, detail, end, "
+    ):
         FusionSettings.from_dict({"stregth": 1, "glitter": 2, "strength": 9})
     with pytest.raises(SettingsError, match=r"^The settings got \['strength', 1\], expected names with values\.$"):
         FusionSettings.from_dict(["strength", 1])  # type: ignore[arg-type]
