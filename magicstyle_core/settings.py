@@ -258,7 +258,7 @@ def _preset(**changes: Any) -> dict[str, Any]:
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
-    "Bold": _preset(strength=1.4, layers=("all",)),
+    "Bold": _preset(strength=1.4, layers=("all",), palette="off", balance=1.0),
     "Keep my colours": _preset(colour=0.0),
     "Attention alone": _preset(palette="off", balance=1.0),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),

@@ -31,7 +31,7 @@ from training.styles import FAMILIES, sample_style
 
 Job = TypeVar("Job")
 
-SIZE = 384  # what the model comes with, and what its teacher takes
+SIZE = 384  # what the model comes with
 PORTRAITS, PAINTED = 300, 300  # pictures drawn: half a second and a second each
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 

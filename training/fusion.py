@@ -6,7 +6,7 @@ batch, so that gradients reach the features as well. Both give the same latents.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,8 +16,9 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 from magicstyle_core.hooks import Fusing, fused_attention, installed, self_attention_layers
-from magicstyle_core.layers import Layer
+from magicstyle_core.layers import Layer, choose_layers
 from magicstyle_core.method import Schedule, Step, Trajectory, clean, invert, render
+from magicstyle_core.settings import FusionSettings
 
 
 class LiveFusion:
@@ -32,6 +33,11 @@ class LiveFusion:
         content, style = references[self.contents], references[self.styles]
         fused = fused_attention(attn, target, content, [style], self.how, self.strength)
         return torch.cat([fused, self.original(attn, references, *args, **kwargs)])
+
+
+def fine_layers(unet: UNet2DConditionModel) -> list[Layer]:
+    """The layers of the embedded model's preset."""
+    return choose_layers(self_attention_layers(unet), FusionSettings().layers)
 
 
 def noise_estimate(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor, timestep: int) -> Tensor:
@@ -66,9 +72,10 @@ def live_render(
     contents: Tensor,
     styles: Tensor,
     how: Fusing,
+    layers: Sequence[Layer],
     learn_at: Collection[int] = (),
 ) -> Iterator[tuple[Step, Tensor]]:
-    """Renders contents in styles with FFA in every layer, no palette.
+    """Renders contents in styles with FFA in some layers, no palette.
 
     Args:
         known: the inversions of pictures.
@@ -94,7 +101,7 @@ def live_render(
     descending = range(len(schedule.timesteps) - 1, -1, -1)
     processors = {
         layer.name: LiveFusion(layer, unet.get_submodule(layer.name).processor, how, contents, styles)
-        for layer in self_attention_layers(unet)
+        for layer in layers
     }
     with installed(unet, processors):
         for step in render(together, own, schedule, descending, lambda _: nullcontext(), strength=how.strength):

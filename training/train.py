@@ -29,7 +29,7 @@ from magicstyle_core.hooks import Fusing
 from magicstyle_core.method import Schedule, Trajectory, ddim_timesteps
 from training import metrics
 from training.data import CONTENTS, EXAMPLES, STYLES, Pictures
-from training.fusion import inverted, live_render
+from training.fusion import fine_layers, inverted, live_render
 from training.judge import (
     Features,
     Judge,
@@ -44,8 +44,10 @@ from training.judge import (
 )
 from training.run import Run
 
-STEPS, T_MAX = 5, 1000  # the grid that the model is used with: few steps, from nearly pure noise
-TEMPERATURE = 1.2  # the default of the settings
+# The grid that the model is used with: few steps, and no more noise than leaves the photograph in the latents. Up to
+# 1000 and 500 less was learnt in as many steps, and faces got lost (docs/training.md).
+STEPS, T_MAX = 5, 250
+TEMPERATURE, BALANCE = 1.2, 1.0  # of the model's preset
 EXAMPLES_A_STEP, CROP = 4, 128
 RIM = 16  # pixels that nobody judges: else the model learns tricks at the rim, which a render's margin hides
 PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they change little in a step
@@ -63,8 +65,8 @@ SHOWN_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
 SHOWN_STYLES = ("waves", "night")
 
 
-def schedule_of(scheduler: DDIMScheduler, device: str, t_max: int = T_MAX) -> Schedule:
-    timesteps = ddim_timesteps(STEPS, t_max)
+def schedule_of(scheduler: DDIMScheduler, device: str) -> Schedule:
+    timesteps = ddim_timesteps(STEPS, T_MAX)
     alphas = scheduler.alphas_cumprod[list(timesteps)].to(device)
     return Schedule(timesteps, alphas, scheduler.final_alpha_cumprod.to(device))
 
@@ -147,11 +149,11 @@ def step_losses(
     wanted = adaattn_targets(batch.colour.content, batch.colour.style)
     own = (batch.content == batch.style).flatten(1).all(1).float()  # (examples,)
     share = strengths.flatten().clamp(max=1) * (1 - own)
-    how = Fusing(strengths.expand(-1, 1, *clean_latents.shape[2:]), temperature=TEMPERATURE)
+    how = Fusing(strengths.expand(-1, 1, *clean_latents.shape[2:]), temperature=TEMPERATURE, balance=BALANCE)
     names = ("style", "latent style", "content", "identity", "lattice", "references")
     losses = dict.fromkeys(names, clean_latents.new_zeros(()))
-    places = torch.arange(examples, device=clean_latents.device)
-    for step, references in live_render(unet, schedule, batch.known, places, examples + places, how, learn_at):
+    places, layers = torch.arange(examples, device=clean_latents.device), fine_layers(unet)
+    for step, references in live_render(unet, schedule, batch.known, places, examples + places, how, layers, learn_at):
         if step.index not in learn_at:
             continue
         decoded = within_rim(vae.decode(step.denoised / vae.config.scaling_factor).sample)
@@ -244,10 +246,12 @@ def sheet(
     trips = decoded(latents_c)
     columns, figures = [np.concatenate([np.full_like(trips[:1], 255), trips])], []
     contents = torch.arange(len(trips), device=device)
-    how = Fusing(torch.ones(len(trips), 1, *latents_c.shape[2:], device=device), temperature=TEMPERATURE)
+    strength = torch.ones(1, 1, *latents_c.shape[2:], device=device)
+    how, layers = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE), fine_layers(unet)
     for style, latents in zip(styles, latents_s, strict=True):
         known = inverted(unet, schedule, torch.cat([latents_c, latents[None]]))
-        for step, _ in live_render(unet, schedule, known, contents, torch.full_like(contents, len(contents)), how):
+        styles_at = torch.full_like(contents, len(contents))
+        for step, _ in live_render(unet, schedule, known, contents, styles_at, how, layers):
             finished = step.latents
         results = decoded(finished)
         columns.append(np.concatenate([style[None], results]))

@@ -27,8 +27,8 @@ def test_sd2_layout_loads(tiny_sd2: Path) -> None:
 
 def test_the_embedded_model_says_what_it_wants() -> None:
     model = load("mini", device="cpu")
-    assert (model.steps, model.t_max) == (5, 1000)
-    assert (model.size, model.margin, model.preset, model.dtype) == (384, 1, "Attention alone", torch.float32)
+    assert (model.steps, model.t_max) == (5, 250)
+    assert (model.size, model.margin, model.preset, model.dtype) == (384, 2, "Attention alone", torch.float32)
 
 
 def test_the_null_prompt_is_kept_and_the_text_encoder_dropped(

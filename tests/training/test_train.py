@@ -14,10 +14,10 @@ from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.hooks import Fusing
 from magicstyle_core.pixels import to_tensor
 from magicstyle_core.plan import plan
-from training.fusion import inverted, live_render
+from training.fusion import fine_layers, inverted, live_render
 from training.judge import Judge
 from training.run import Run
-from training.train import batch_of, draw_strengths, round_trip_loss, schedule_of, step_losses
+from training.train import BALANCE, TEMPERATURE, batch_of, draw_strengths, round_trip_loss, schedule_of, step_losses
 
 Models = tuple[UNet2DConditionModel, AutoencoderDC, Judge, DDIMScheduler]
 
@@ -38,7 +38,7 @@ def test_the_loss_of_one_batch_falls(
     pair: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
     schedule, optimiser, totals = schedule_of(scheduler, "cpu"), torch.optim.AdamW(unet.parameters(), 3e-3), []
-    for _ in range(12):
+    for _ in range(24):
         torch.manual_seed(0)  # the judge draws directions
         batch = batch_of(unet, vae, judge, schedule, *pair)
         losses = step_losses(unet, vae, judge, schedule, batch, torch.ones(2, 1, 1, 1), [2, 4])
@@ -75,7 +75,7 @@ def test_gradients_flow_through_the_judged_steps_alone(unet: UNet2DConditionMode
     schedule = schedule_of(scheduler, "cpu")
     known = inverted(unet, schedule, torch.cat([content, style]))
     contents, styles = torch.tensor([0]), torch.tensor([1])
-    steps = list(live_render(unet, schedule, known, contents, styles, how, learn_at={1, 3}))
+    steps = list(live_render(unet, schedule, known, contents, styles, how, fine_layers(unet), learn_at={1, 3}))
     assert [step.index for step, _ in steps if step.denoised.requires_grad] == [3, 1]
     assert not any(step.latents.requires_grad for step, _ in steps)
 
@@ -83,7 +83,7 @@ def test_gradients_flow_through_the_judged_steps_alone(unet: UNet2DConditionMode
 def test_training_renders_as_the_engine_does() -> None:
     engine = StyleEngine.load("mini", device="cpu", dtype="fp32")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    settings = FusionSettings(layers=("all",), palette="off", detail=0.0, strength=0.8)
+    settings = FusionSettings(palette="off", balance=BALANCE, detail=0.0, strength=0.8)
     small = InversionSettings(size=64, steps=4)
     content, style = (engine.invert(Image.fromarray(picture), small) for picture in pixels)
     engine.stylize(content, style, settings)
@@ -91,10 +91,12 @@ def test_training_renders_as_the_engine_does() -> None:
     by_engine = engine.store.remembered(content.session, wish.history[-1])
     assert by_engine is not None
     latents = torch.cat([model.encode(to_tensor(picture)) for picture in pixels])
-    how = Fusing(latents.new_full((1, 1, *latents.shape[2:]), 0.8), temperature=settings.temperature)
+    strength = latents.new_full((1, 1, *latents.shape[2:]), 0.8)
+    how, layers = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE), fine_layers(model.unet)
+    first, second, schedule = torch.tensor([0]), torch.tensor([1]), model.schedule(4)
     with torch.no_grad():
-        known = inverted(model.unet, model.schedule(4), latents)
-        *_, (last, _) = live_render(model.unet, model.schedule(4), known, torch.tensor([0]), torch.tensor([1]), how)
+        known = inverted(model.unet, schedule, latents)
+        *_, (last, _) = live_render(model.unet, schedule, known, first, second, how, layers)
     difference = model.decode(last.latents) - model.decode(by_engine)
     assert 10 * torch.log10(4 / difference.square().mean()) > 60  # the engine stores features in 16 bits
 

@@ -1,0 +1,232 @@
+"""The diffusion model learns to draw with the places of a style that FFA looks at.
+
+    python -m training.data     --data FOLDER --paintings PAINTINGS
+    python -m training.matching --data FOLDER --minutes 90 [--device cuda]
+
+Balanced attention of the network's own hidden states already finds the right places of a style; what it looks at has to
+reach the picture. So queries and keys of LAYERS are set to one number times the identity and stay so: there every place
+looks at few places that look like it, in a picture's own inversion at itself. All else learns that the clean latents
+which a render foresees are a mixture of the photograph's, with the mean and deviation of the style's, and of the
+style's from the very places that the last layer looked at in the same call. The answer follows from what the network
+sees, so its mean over examples is the answer itself; where a loss leaves a choice between places, the mean of all
+choices is learnt, which has no strokes (docs/training.md). And what FFA's layers see of a picture has to tell its clean
+latents by a straight line, as what they cannot see they cannot bring.
+
+A batch is ALIKE photographs in ALIKE styles. Neither decoder nor judge takes part. What has learnt so wants `t_max`
+T_MAX in its model_index.json, and `balance` 1. Stop it at any time; the same command goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from magicstyle_core.hooks import Fusing, inputs, self_attention_layers
+from magicstyle_core.layers import Layer
+from magicstyle_core.method import Schedule, Trajectory
+from training.data import CONTENTS, STYLES, Pictures
+from training.fusion import fine_layers, inverted, live_render, noise_estimate
+from training.judge import latent_style
+from training.run import Run
+from training.train import BALANCE, SHEET_EVERY, STEPS, TEMPERATURE, draw_strengths, schedule_of, sheet
+
+ALIKE = 3  # photographs of a batch, and styles: each photograph is rendered in each style
+CROP = 160  # pixels along a side: 20 latents
+RIM = 2  # latents that are not compared: convolutions tell where the edge is, and a render's margin hides it
+OWN_STYLE = 0.5  # share of batches in which a photograph is its own style
+ALL_LAYERS = 0.25  # share of batches with FFA in all layers, as the page offers it, instead of LAYERS
+RATE = 4e-4
+# Of the style's latents, the rest is the photograph's. By hand, without any network, .5 gives a texture of .80 at a
+# content of .27, .7 gives .79 at .37; from there on faces fall apart.
+SHARE = 0.6
+# Logits of a place for itself over those for a place unlike it, in units of half their distance's mean square. By hand
+# 8 is too soft for strokes, 3 and 10 times as much look alike.
+SHARPNESS = 12.5
+# Weights of the losses: patches and references are a tenth of the first with these. Without the last the first came
+# to .585 (the mean of held-out batches, as a share of the change) and stayed there; with it .561 after 60 more steps.
+TAUGHT, PATCHES, REFERENCES, TOLD = 4.0, 1.0, 2.0, 5.0
+FITTED = 24  # batches for the straight lines: 77 000 places for 65 numbers a channel
+
+
+class Watched:
+    """An attention kernel that remembers what the last balanced call paid to the style's tokens."""
+
+    paid: Tensor  # (batch, heads, tokens, style_tokens)
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+        logits = scale * query @ key.mT
+        paid = (logits if bias is None else logits + bias).softmax(3)
+        if bias is not None:
+            self.paid = paid.detach()
+        return paid @ value
+
+
+@torch.no_grad()
+def set_queries_and_keys(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor) -> None:
+    """Makes FFA's layers compare hidden states as they are, as sharply as SHARPNESS says on these clean latents."""
+    known, layers = inverted(unet, schedule, latents), fine_layers(unet)
+    middle = len(schedule.timesteps) // 2
+    with inputs(unet, layers) as seen:
+        noise_estimate(unet, schedule, known.latents[middle], schedule.timesteps[middle])
+    for layer in layers:
+        hidden_states = seen[layer.name]  # (pictures, tokens, channels)
+        spread = (hidden_states - hidden_states.mean(1, keepdim=True)).square().mean().item()
+        for projection in (unet.get_submodule(layer.name).to_q, unet.get_submodule(layer.name).to_k):
+            projection.weight.copy_((SHARPNESS / spread) ** 0.5 * torch.eye(hidden_states.shape[2]))
+
+
+@torch.no_grad()
+def straight_lines(unet: UNet2DConditionModel, schedule: Schedule, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """From what each of FFA's layers sees at a place to the clean latents there, by least squares over all steps.
+
+    Args:
+        batches: clean latents, (pictures, channels, height, width) each.
+
+    Returns:
+        (hidden channels + 1, latent channels) by the layer's name; the last row is what is added.
+    """
+    layers, targets = fine_layers(unet), []
+    inputs_seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    for latents in batches:
+        known = inverted(unet, schedule, latents)
+        for i in range(1, STEPS):
+            with inputs(unet, layers) as seen:
+                noise_estimate(unet, schedule, known.latents[i], schedule.timesteps[i])
+            for name, hidden_states in seen.items():
+                inputs_seen[name].append(hidden_states.flatten(0, 1))  # (pictures * tokens, hidden channels)
+            targets.append(by_place(latents).flatten(0, 1))  # (pictures * tokens, latent channels)
+    return {
+        name: torch.linalg.lstsq(with_one(torch.cat(parts)), torch.cat(targets)).solution
+        for name, parts in inputs_seen.items()
+    }
+
+
+def by_place(latents: Tensor) -> Tensor:
+    return latents.flatten(2).mT  # (batch, places, channels)
+
+
+def with_one(hidden_states: Tensor) -> Tensor:
+    return torch.cat([hidden_states, torch.ones_like(hidden_states[..., :1])], -1)
+
+
+def change_wanted(content: Tensor, style: Tensor, paid: Tensor) -> Tensor:
+    """What is to be added to clean latents of photographs (renders, channels, height, width) at strength 1; nothing
+    where a photograph is its own style.
+
+    Args:
+        paid: how much each place of a photograph looks at each of its style, (renders, 1, places, places).
+    """
+    deviation, mean = torch.std_mean(content, (2, 3), keepdim=True)
+    deviation_s, mean_s = torch.std_mean(style, (2, 3), keepdim=True)
+    moved = (content - mean) / deviation * deviation_s + mean_s
+    looked_at = (style.flatten(2) @ paid[:, 0].mT).view_as(content)
+    other = (content != style).flatten(1).any(1).view(-1, 1, 1, 1)
+    return other * ((1 - SHARE) * moved + SHARE * looked_at - content)
+
+
+def step_losses(
+    unet: UNet2DConditionModel,
+    schedule: Schedule,
+    known: Trajectory,
+    lines: dict[str, Tensor],
+    strength: float,
+    layers: list[Layer],
+) -> Iterator[dict[str, Tensor]]:
+    """The losses of each step of a batch's renders by name, weighted; their sum is what to minimise.
+
+    A render adds what the content's own way down has lost, so the latents that it is on its way to at a step are
+    z_c + x0(target) - x0(content), and those are compared. The weights may change between the steps.
+
+    Args:
+        known: the inversions of ALIKE photographs, then of ALIKE styles; one that is both has to stay as it is.
+        lines: what `straight_lines` gave.
+    """
+    places = torch.arange(ALIKE, device=known.latents.device)
+    contents, styles = places.repeat(ALIKE), ALIKE + places.repeat_interleave(ALIKE)
+    clean_latents = known.latents[0]  # (2 * ALIKE, channels, height, width)
+    content, style = clean_latents[contents], clean_latents[styles]  # (ALIKE * ALIKE, channels, height, width)
+    watched = Watched()
+    strengths = content.new_full((1, 1, *content.shape[2:]), strength)
+    how = Fusing(strengths, temperature=TEMPERATURE, balance=BALANCE, attend=watched)
+    with inputs(unet, fine_layers(unet)) as seen:
+        for step, references in live_render(unet, schedule, known, contents, styles, how, layers, range(1, STEPS)):
+            if step.index == 0:
+                break
+            change = inner(strength * change_wanted(content, style, watched.paid))
+            reached = inner(step.denoised - references[contents])
+            told = [
+                with_one(seen[name][len(contents) :]) @ line - by_place(clean_latents) for name, line in lines.items()
+            ]
+            yield {
+                "taught": TAUGHT * (reached - change).abs().mean() / change.abs().mean(),
+                "patches": PATCHES * latent_style(inner(content) + reached, inner(content) + change).mean(),
+                "references": REFERENCES * (references - clean_latents).square().mean(),
+                "told": TOLD * torch.stack(told).square().mean(),
+            }
+
+
+def inner(latents: Tensor) -> Tensor:
+    return latents[..., RIM:-RIM, RIM:-RIM]
+
+
+def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
+    """Trains from the model in folder `start`; checkpoints, log and sheets go to `data`."""
+    pictures = Pictures(data)
+    vae = AutoencoderDC.from_pretrained(start / "vae").to(device, memory_format=torch.channels_last).eval()
+    unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
+    schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device)
+
+    @torch.no_grad()
+    def draw() -> tuple[Tensor, Tensor]:
+        """Clean latents of photographs and of style pictures, (ALIKE, channels, height, width)."""
+        pixels = torch.cat([pictures.draw(rng, shares, ALIKE, CROP) for shares in (CONTENTS, STYLES)]).to(device)
+        content, style = (vae.encode(pixels).latent * vae.config.scaling_factor).split(ALIKE)
+        return content, style
+
+    rng = np.random.default_rng()
+    if not (data / "matching.pt").exists():
+        set_queries_and_keys(unet, schedule, torch.cat(draw()))
+    for layer in fine_layers(unet):
+        attn = unet.get_submodule(layer.name)
+        attn.to_q.requires_grad_(False)
+        attn.to_k.requires_grad_(False)
+    run = Run({"unet": unet}, {"unet": RATE}, data / "matching.pt", minutes)
+    inverting = run.average["unet"]  # it moves slowly; by the weights that learn, even a single batch stayed unlearnt
+    rng = run.generator()
+    lines = straight_lines(inverting, schedule, (torch.cat(draw()) for _ in range(FITTED)))
+    sheets = int(run.seconds / 60 / SHEET_EVERY) + 1
+    while run.fraction < 1:
+        content, style = draw()
+        if rng.random() < OWN_STYLE:
+            style[0] = content[0]
+        known = inverted(inverting, schedule, torch.cat([content, style]))
+        layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
+        for losses in step_losses(unet, schedule, known, lines, draw_strengths(rng, 1).item(), layers):
+            run.update(torch.stack(list(losses.values())).sum())
+            run.report(losses)
+        if run.save_is_due:
+            run.save()
+        if run.seconds / 60 >= sheets * SHEET_EVERY:
+            sheet(data, inverting, vae, schedule, f"{round(run.seconds / 60):04} minutes", device)
+            sheets += 1
+    run.save()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.matching", description="The diffusion model learns.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures, and of checkpoints")
+    parser.add_argument("--start", type=Path, default=Path("assets/mini"), help="the model to start from")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, with those of earlier runs")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    learn(arguments.data, arguments.start, minutes=arguments.minutes, device=arguments.device)
+
+
+if __name__ == "__main__":
+    main()
