@@ -60,7 +60,7 @@ def test_8_bits_halve_the_bytes_and_hardly_change_the_picture(
     assert 0.5 < eight_bit.stats()["bytes"]["device"] / sum(bank_of(engine, one).nbytes for one in pair) < 0.6
     for settings in (FusionSettings(), FusionSettings(strength=1.4, structure=0, fusion="joint")):
         picture, expected = eight_bit.stylize(content, style, settings).image, engine.stylize(*pair, settings).image
-        # 43 dB measured; 75 with weights whose attention was wide. Sharp attention has near ties, which 8 bits decide anew.
+        # 43 dB measured; 75 with weights whose attention was wide: 8 bits decide near ties of sharp attention anew.
         assert psnr(picture, expected) >= 40
 
 
