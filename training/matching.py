@@ -4,7 +4,7 @@
     python -m training.matching --data FOLDER --minutes 90 [--device cuda]
 
 Balanced attention of the network's own hidden states already finds the right places of a style; what it looks at has to
-reach the picture. So queries and keys of LAYERS are set to one number times the identity and stay so: there every place
+reach the picture. So queries and keys of FFA's layers are set to one number times the identity and stay so: every place
 looks at few places that look like it, in a picture's own inversion at itself. All else learns that the clean latents
 which a render foresees are a mixture of the photograph's, with the mean and deviation of the style's, and of the
 style's from the very places that the last layer looked at in the same call. The answer follows from what the network
@@ -40,18 +40,18 @@ ALIKE = 3  # photographs of a batch, and styles: each photograph is rendered in 
 CROP = 160  # pixels along a side: 20 latents
 RIM = 2  # latents that are not compared: convolutions tell where the edge is, and a render's margin hides it
 OWN_STYLE = 0.5  # share of batches in which a photograph is its own style
-ALL_LAYERS = 0.25  # share of batches with FFA in all layers, as the page offers it, instead of LAYERS
+ALL_LAYERS = 0.25  # share of batches with FFA in all layers, which the page offers, instead of the finest alone
 RATE = 4e-4
 # Of the style's latents, the rest is the photograph's. By hand, without any network, .5 gives a texture of .80 at a
 # content of .27, .7 gives .79 at .37; from there on faces fall apart.
 SHARE = 0.6
-# Logits of a place for itself over those for a place unlike it, in units of half their distance's mean square. By hand
-# 8 is too soft for strokes, 3 and 10 times as much look alike.
+# What queries and keys are multiplied by is the root of this over the mean square of hidden states about their mean.
+# Collages by hand have a texture of .85 at a third of it, .82 at it, .81 at three times as much.
 SHARPNESS = 12.5
 # Weights of the losses: patches and references are a tenth of the first with these. Without the last the first came
 # to .585 (the mean of held-out batches, as a share of the change) and stayed there; with it .561 after 60 more steps.
 TAUGHT, PATCHES, REFERENCES, TOLD = 4.0, 1.0, 2.0, 5.0
-FITTED = 24  # batches for the straight lines: 77 000 places for 65 numbers a channel
+FITTED = 24  # batches for the straight lines: 230 000 places for 65 numbers a channel
 
 
 class Watched:
