@@ -83,7 +83,7 @@ def test_a_strength_map_has_the_latents_size_and_the_picture_its_own(mini: Model
     latents = mini.encode(torch.zeros(1, 3, 64, 48))
     assert strength.shape[2:] == latents.shape[2:]
     assert mini.of_the_picture(strength)[0, 0, 0].tolist() == [0, 0.5, 1, 1, 1, 1]
-    assert strength[0, 0, 0].tolist() == [0, 0, 0.5, 1, 1, 1, 1, 1]
+    assert strength[0, 0, 0].tolist() == [0.5, 0, 0, 0.5, 1, 1, 1, 1, 1, 1]
 
 
 def test_a_margin_repeats_the_rim_mirrored_and_comes_off_again() -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from magicstyle_core import ASSETS, FusionSettings, InversionSettings, StyleEngine
 from training import metrics
 
-ALONE = FusionSettings(layers=("all",), palette="off", detail=0.0)
+ALONE = FusionSettings(layers=("all",), palette="off", balance=1.0, detail=0.0)  # but for the layers its preset
 
 
 @pytest.mark.parametrize("name", ["waves", "night", "flowers"])

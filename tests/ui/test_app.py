@@ -168,8 +168,9 @@ def test_the_png_carries_its_settings_unless_private(connect: Callable[[], Clien
 def test_two_styles_with_weights(connect: Callable[[], Client], pair: dict[str, Any], tmp_path: Path) -> None:
     Image.new("RGB", (128, 128), "navy").save(tmp_path / "navy.png")
     client = connect()
-    alone, _ = stylize(client, pair)
-    mixed, _ = stylize(client, pair, more_styles=[handle_file(tmp_path / "navy.png")], weights=[1.0, 3.0])
+    alone, _ = stylize(client, pair, preset="Painterly")
+    navy = [handle_file(tmp_path / "navy.png")]
+    mixed, _ = stylize(client, pair, preset="Painterly", more_styles=navy, weights=[1.0, 3.0])
     assert np.asarray(Image.open(mixed)).mean() < np.asarray(Image.open(alone)).mean() - 5
 
 

@@ -78,6 +78,7 @@ def test_keys(stylized: Page, place: FlatPlace) -> None:
     expect_caption(stylized, "Draft")
     stylized.keyboard.press("Escape")
     expect_caption(stylized, "Picture 1")
+    expect(stylized.locator("#status")).to_contain_text("Stopped. Picture 1 is back.")
     place.seconds_per_call = 0.0
     stylized.keyboard.press("Enter")
     expect_caption(stylized, "Picture 2: strength 0")
