@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class _Record:
         self.name, self.original, self.recorded = name, original, recorded
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        self.recorded[self.name] = hidden_states.detach()
+        self.recorded[self.name] = hidden_states
         return self.original(attn, hidden_states, *args, **kwargs)
 
 
@@ -91,29 +92,13 @@ class _Record:
 def record(unet: UNet2DConditionModel, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
     """Within the block, a forward pass leaves the input of every given layer in the yielded dict.
 
-    The input is enough: query, key and value are one projection away, bit for bit, at a third of the bytes.
+    The input is enough: query, key and value are one projection away, bit for bit, at a third of the bytes. Within
+    `fuse` it is the target's; gradients flow through it where they are on.
     """
     recorded: dict[str, Tensor] = {}
     originals = {layer.name: unet.get_submodule(layer.name).processor for layer in layers}
     with installed(unet, {name: _Record(name, original, recorded) for name, original in originals.items()}):
         yield recorded
-
-
-@contextmanager
-def inputs(unet: UNet2DConditionModel, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
-    """Within the block, a forward pass leaves the input of every given layer in the yielded dict, whatever processor
-    it has; gradients flow."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Any:
-        return lambda module, arguments: seen.__setitem__(name, arguments[0])
-
-    handles = [unet.get_submodule(layer.name).register_forward_pre_hook(keep(layer.name)) for layer in layers]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # FFF
@@ -159,6 +144,11 @@ def allowed_tokens(layer: Layer, allowed: Tensor) -> Tensor:
     return (share >= min(0.5, float(share.max()))).nonzero()[:, 0]
 
 
+def by_heads(attn: Attention, projected: Tensor) -> Tensor:
+    """Queries, keys or values (batch, tokens, channels) as (batch, heads, tokens, dim)."""
+    return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+
+
 def fused_attention(
     attn: Attention, target: Tensor, content: Tensor, styles: Sequence[Tensor], how: Fusing, strength: Tensor
 ) -> Tensor:
@@ -172,10 +162,7 @@ def fused_attention(
     Returns:
         (batch, tokens, channels).
     """
-
-    def heads(projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (batch, heads, tokens, dim)
-
+    heads = partial(by_heads, attn)
     style = torch.cat(list(styles), dim=1)  # (batch, style_tokens, channels)
     bias = None
     if len(styles) > 1:  # log weight of every style token; a larger picture does not weigh more

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -14,7 +15,7 @@ from magicstyle_core import method
 from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.hooks import Fusing, allowed_tokens, inputs
+from magicstyle_core.hooks import Fusing, allowed_tokens, by_heads, record
 from magicstyle_core.images import Picture
 from magicstyle_core.layers import Layer
 from magicstyle_core.plan import Plan, Styles, plan
@@ -60,17 +61,14 @@ def look(
         raise SettingsError("FFA is off in this render, so no spot looked anywhere; choose layers and a strength.")
     n, latents = _known_step(engine, wish, way_down)
     step, features = wish.steps[n], engine.reader(wish)
-    with engine.fusing(wish, features)(step), inputs(engine.model.unet, layers) as seen:
+    with engine.fusing(wish, features)(step), record(engine.model.unet, layers) as seen:
         engine.guard.denoise(latents, content.timesteps[step])
     content_features = features(content, step)
     style_features = [features(style, step) for style, _ in wish.styles]
     maps = [torch.zeros(1, 1, *style.trajectory.latents.shape[3:]) for style, _ in wish.styles]
     for layer in layers:
         attn, token = engine.model.unet.get_submodule(layer.name), _token(engine, content, layer, spot)
-
-        def heads(projected: Tensor, attn: Attention = attn) -> Tensor:
-            return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (1, heads, tokens, dim)
-
+        heads = partial(by_heads, attn)
         target = seen[layer.name]  # (1, tokens, channels)
         query, own = (attn.to_q(states) for states in (target, content_features[layer.name].to(target)))
         query = heads(query + settings.structure * (own - query))

@@ -152,13 +152,9 @@ class FusionSettings(_Settings):
     )
     # 1 is what mini learnt with, see docs/training.md; on Stable Diffusion nobody has looked at it yet, hence 0.
     balance: float = _row(
-        0.0,
-        "Balance",
-        "Higher: all of the style picture is used alike, its rare colours too.",
-        low=0,
-        high=1,
-        step=0.05,
-    )
+        0.0, "Balance", "Higher: all of the style picture is used alike, its rare colours too.",
+        low=0, high=1, step=0.05,
+    )  # fmt: skip
     start: float = _row(
         0.0, "Start", "Later: the style leaves large shapes and colours alone.", low=0, high=1, step=0.05
     )

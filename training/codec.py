@@ -1,13 +1,12 @@
 """The decoder of the embedded model's autoencoder learns on by what a network sees; the encoder, so the latents, stay.
 
-    python -m training.codec --data FOLDER --minutes 20 [--vae assets/mini/vae] [--device cuda]
+    python -m training.codec --data FOLDER --minutes 20 [--start assets/mini] [--device cuda]
 
 Goes on from its checkpoint when started again; FOLDER/vae is as new as the last checkpoint.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from diffusers import AutoencoderDC
 
 from training.data import CONTENTS, STYLES, Pictures
 from training.judge import Judge, adaattn_targets, feature_loss, style_loss, weights_file
-from training.run import Run
+from training.run import Run, from_command_line
 
 SIZE, COUNT = 96, 6  # of a batch's windows
 RATE = 3e-4
@@ -24,9 +23,10 @@ NOISE = 0.03  # on the latents, so that near latents decode alike
 SHARES = {**CONTENTS, **{name: share for name, share in STYLES.items()}}
 
 
-def train_codec(data: Path, vae_folder: Path, *, minutes: float, device: str) -> None:
+def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None:
+    """Trains from the model in folder `start`; checkpoints and log go to `data`."""
     pictures, judge = Pictures(data), Judge(weights_file(data), device)
-    vae = AutoencoderDC.from_pretrained(vae_folder).to(device, memory_format=torch.channels_last)
+    vae = AutoencoderDC.from_pretrained(start / "vae").to(device, memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     run = Run({"vae": vae}, {"vae.decoder": RATE}, data / "codec.pt", minutes)
     rng = run.generator()
@@ -47,15 +47,5 @@ def train_codec(data: Path, vae_folder: Path, *, minutes: float, device: str) ->
     run.save()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.codec", description="Trains the decoder on.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures and of checkpoints")
-    parser.add_argument("--vae", type=Path, default=Path("assets/mini/vae"), help="the autoencoder to start from")
-    parser.add_argument("--minutes", type=float, required=True, help="in all, with those of earlier runs")
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    train_codec(arguments.data, arguments.vae, minutes=arguments.minutes, device=arguments.device)
-
-
 if __name__ == "__main__":
-    main()
+    from_command_line("codec", train_codec)

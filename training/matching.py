@@ -18,7 +18,6 @@ T_MAX in its model_index.json, and `balance` 1. Stop it at any time; the same co
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,13 +26,13 @@ import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from magicstyle_core.hooks import Fusing, inputs, self_attention_layers
+from magicstyle_core.hooks import Fusing, record, self_attention_layers
 from magicstyle_core.layers import Layer
 from magicstyle_core.method import Schedule, Trajectory
 from training.data import CONTENTS, STYLES, Pictures
 from training.fusion import fine_layers, inverted, live_render, noise_estimate
 from training.judge import latent_style
-from training.run import Run
+from training.run import Run, from_command_line
 from training.train import BALANCE, SHEET_EVERY, STEPS, TEMPERATURE, draw_strengths, schedule_of, sheet
 
 ALIKE = 3  # photographs of a batch, and styles: each photograph is rendered in each style
@@ -72,7 +71,7 @@ def set_queries_and_keys(unet: UNet2DConditionModel, schedule: Schedule, latents
     """Makes FFA's layers compare hidden states as they are, as sharply as SHARPNESS says on these clean latents."""
     known, layers = inverted(unet, schedule, latents), fine_layers(unet)
     middle = len(schedule.timesteps) // 2
-    with inputs(unet, layers) as seen:
+    with record(unet, layers) as seen:
         noise_estimate(unet, schedule, known.latents[middle], schedule.timesteps[middle])
     for layer in layers:
         hidden_states = seen[layer.name]  # (pictures, tokens, channels)
@@ -92,18 +91,18 @@ def straight_lines(unet: UNet2DConditionModel, schedule: Schedule, batches: Iter
         (hidden channels + 1, latent channels) by the layer's name; the last row is what is added.
     """
     layers, targets = fine_layers(unet), []
-    inputs_seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    hidden: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     for latents in batches:
         known = inverted(unet, schedule, latents)
         for i in range(1, STEPS):
-            with inputs(unet, layers) as seen:
+            with record(unet, layers) as seen:
                 noise_estimate(unet, schedule, known.latents[i], schedule.timesteps[i])
             for name, hidden_states in seen.items():
-                inputs_seen[name].append(hidden_states.flatten(0, 1))  # (pictures * tokens, hidden channels)
+                hidden[name].append(hidden_states.flatten(0, 1))  # (pictures * tokens, hidden channels)
             targets.append(by_place(latents).flatten(0, 1))  # (pictures * tokens, latent channels)
     return {
         name: torch.linalg.lstsq(with_one(torch.cat(parts)), torch.cat(targets)).solution
-        for name, parts in inputs_seen.items()
+        for name, parts in hidden.items()
     }
 
 
@@ -154,15 +153,13 @@ def step_losses(
     watched = Watched()
     strengths = content.new_full((1, 1, *content.shape[2:]), strength)
     how = Fusing(strengths, temperature=TEMPERATURE, balance=BALANCE, attend=watched)
-    with inputs(unet, fine_layers(unet)) as seen:
+    with record(unet, fine_layers(unet)) as seen:
         for step, references in live_render(unet, schedule, known, contents, styles, how, layers, range(1, STEPS)):
             if step.index == 0:
                 break
             change = inner(strength * change_wanted(content, style, watched.paid))
             reached = inner(step.denoised - references[contents])
-            told = [
-                with_one(seen[name][len(contents) :]) @ line - by_place(clean_latents) for name, line in lines.items()
-            ]
+            told = [with_one(seen[name]) @ line - by_place(clean_latents) for name, line in lines.items()]
             yield {
                 "taught": TAUGHT * (reached - change).abs().mean() / change.abs().mean(),
                 "patches": PATCHES * latent_style(inner(content) + reached, inner(content) + change).mean(),
@@ -218,15 +215,5 @@ def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
     run.save()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.matching", description="The diffusion model learns.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures, and of checkpoints")
-    parser.add_argument("--start", type=Path, default=Path("assets/mini"), help="the model to start from")
-    parser.add_argument("--minutes", type=float, required=True, help="in all, with those of earlier runs")
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    learn(arguments.data, arguments.start, minutes=arguments.minutes, device=arguments.device)
-
-
 if __name__ == "__main__":
-    main()
+    from_command_line("matching", learn)

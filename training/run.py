@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +18,23 @@ SAVE_EVERY = 180.0  # seconds between checkpoints
 REPORT_EVERY = 20  # steps
 WARM_UP = 20  # steps
 KEEP = 0.995  # of the moving average, a step
+
+
+class Stage(Protocol):
+    """Trains from the model in folder `start`; checkpoints and log go to `data`."""
+
+    def __call__(self, data: Path, start: Path, *, minutes: float, device: str) -> None: ...
+
+
+def from_command_line(name: str, stage: Stage) -> None:
+    """Runs the stage `python -m training.name` as its arguments say."""
+    parser = argparse.ArgumentParser(prog=f"python -m training.{name}", description="One stage of the training.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures and of checkpoints")
+    parser.add_argument("--start", type=Path, default=Path("assets/mini"), help="the model to start from")
+    parser.add_argument("--minutes", type=float, required=True, help="in all, with those of earlier runs")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    stage(arguments.data, arguments.start, minutes=arguments.minutes, device=arguments.device)
 
 
 class Run:

@@ -12,7 +12,6 @@ Stop it at any time; the same command goes on from the last checkpoint. Every fe
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ from training.judge import (
     style_loss,
     weights_file,
 )
-from training.run import Run
+from training.run import Run, from_command_line
 
 # The grid that the model is used with: few steps, and no more noise than leaves the photograph in the latents. Up to
 # 1000 and 500 less was learnt in as many steps, and faces got lost (docs/training.md).
@@ -275,15 +274,5 @@ def sheet(
     print(name, means, flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description="Trains the diffusion model.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the packed pictures and of checkpoints")
-    parser.add_argument("--start", type=Path, default=Path("assets/mini"), help="the model to start from")
-    parser.add_argument("--minutes", type=float, required=True, help="in all, with those of earlier runs")
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    train(arguments.data, arguments.start, minutes=arguments.minutes, device=arguments.device)
-
-
 if __name__ == "__main__":
-    main()
+    from_command_line("train", train)

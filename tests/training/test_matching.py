@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from magicstyle_core.hooks import Fusing, inputs
+from magicstyle_core.hooks import Fusing, record
 from magicstyle_core.method import Trajectory
 from training.fusion import fine_layers, inverted, live_render, noise_estimate
 from training.matching import (
@@ -78,7 +78,7 @@ def test_a_place_looks_at_itself_in_its_own_picture(
 ) -> None:
     schedule, layers = schedule_of(scheduler, "cpu"), fine_layers(unet)
     set_queries_and_keys(unet, schedule, latents)
-    with inputs(unet, layers) as seen:
+    with record(unet, layers) as seen:
         noise_estimate(unet, schedule, latents, schedule.timesteps[2])
     for layer in layers:
         attn, hidden_states = unet.get_submodule(layer.name), seen[layer.name]
@@ -95,7 +95,7 @@ def test_straight_lines_tell_what_is_there_to_be_told(
     lines = straight_lines(unet, schedule, [latents])
     assert list(lines) == [layer.name for layer in layers]
     known = inverted(unet, schedule, latents)
-    with inputs(unet, layers) as seen, torch.no_grad():
+    with record(unet, layers) as seen, torch.no_grad():
         noise_estimate(unet, schedule, known.latents[1], schedule.timesteps[1])
     places = by_place(latents)
     for name, line in lines.items():

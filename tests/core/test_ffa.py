@@ -1,0 +1,141 @@
+"""Feature Fusion Attention against explicit formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from magicstyle_core import method
+from magicstyle_core.method import feature_fusion_attention
+from tests.randoms import randoms
+
+
+def everywhere(strength: float, tokens: int = 12) -> Tensor:
+    return torch.full((1, 1, tokens, 1), strength)
+
+
+def softmax_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | float = 0.0, temperature: float = 1.0
+) -> Tensor:
+    logits = temperature * query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + bias
+    return logits.softmax(-1) @ value
+
+
+@pytest.mark.parametrize("structure", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_blend_is_the_formula(structure: float, temperature: float) -> None:
+    query, query_c, key_c, value_c = randoms(2, 2, 12, 8, count=4)
+    key_s, value_s = randoms(2, 2, 20, 8, count=2, seed=1)
+    mixed = (1 - structure) * query + structure * query_c
+    out_c = softmax_attention(mixed, key_c, value_c)
+    out_s = softmax_attention(mixed, key_s, value_s, temperature=temperature)
+    out = feature_fusion_attention(
+        query, query_c, key_c, value_c, key_s, value_s,
+        strength=everywhere(1.2), structure=structure, temperature=temperature,
+    )  # fmt: skip
+    torch.testing.assert_close(out, out_c + 1.2 * (out_s - out_c))
+
+
+def test_joint_at_one_half_is_one_attention_over_both_key_sets() -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    expected = softmax_attention(query, torch.cat([key_c, 1.3 * key_s], 2), torch.cat([value_c, value_s], 2))
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(0.5), structure=0.0, temperature=1.3, fusion="joint",
+    )  # fmt: skip
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("strength", "side"), [(0.0, "content"), (1.0, "style"), (1.5, "style")])
+def test_joint_meets_blend_at_the_ends(strength: float, side: str) -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(strength), structure=0.0, temperature=1.3, fusion="joint",
+    )  # fmt: skip
+    ends = {
+        "content": softmax_attention(query, key_c, value_c),
+        "style": softmax_attention(query, key_s, value_s, temperature=1.3),
+    }
+    torch.testing.assert_close(out, ends[side], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["blend", "joint"])
+def test_style_bias_weighs_and_hides_style_tokens(fusion: method.Fusion) -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    bias = torch.linspace(-2, 2, 20)
+    bias[5:8] = -math.inf
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(1.0), structure=0.0, style_bias=bias, fusion=fusion,
+    )  # fmt: skip
+    torch.testing.assert_close(out, softmax_attention(query, key_s, value_s, bias), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["blend", "joint"])
+def test_strength_per_query_equals_the_number_there(fusion: method.Fusion) -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+
+    def fuse(strength: Tensor) -> Tensor:
+        return feature_fusion_attention(
+            query, None, key_c, value_c, key_s, value_s, strength=strength, structure=0.0, fusion=fusion
+        )
+
+    per_query = torch.cat([everywhere(0.2, 6), everywhere(0.9, 6)], 2)
+    torch.testing.assert_close(fuse(per_query)[:, :, :6], fuse(everywhere(0.2))[:, :, :6])
+    torch.testing.assert_close(fuse(per_query)[:, :, 6:], fuse(everywhere(0.9))[:, :, 6:])
+
+
+def test_what_cancels_out_may_be_left_out() -> None:
+    query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
+    key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
+    one = everywhere(1.0)
+    whole = feature_fusion_attention(query, None, key_c, value_c, key_s, value_s, strength=one, structure=0.0)
+    short = feature_fusion_attention(query, None, None, None, key_s, value_s, strength=one, structure=0.0)
+    torch.testing.assert_close(short, whole)
+
+
+@pytest.mark.parametrize("fusion", ["blend", "joint"])
+def test_balance_takes_from_each_key_what_all_queries_ask_of_it(fusion: method.Fusion) -> None:
+    query, key_c, value_c = randoms(2, 2, 12, 8, count=3)
+    key_s, value_s = randoms(2, 2, 20, 8, count=2, seed=1)
+    weights = torch.linspace(-2, 2, 20)
+    logits = 1.3 * query @ key_s.mT / math.sqrt(8)
+    expected = (logits - 0.7 * logits.logsumexp(2, keepdim=True) + weights).softmax(3) @ value_s
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=everywhere(1.0), structure=0.0, temperature=1.3, balance=0.7, fusion=fusion, style_bias=weights,
+    )  # fmt: skip
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_balanced_attention_looks_at_all_of_the_style() -> None:
+    query, key_s = 3 * randoms(1, 1, 40, 8, count=1)[0], randoms(1, 1, 40, 8, count=1, seed=1)[0]
+    query[:, :, :, 0] += 4  # all queries like the same few keys best
+
+    def looked_at(balance: float) -> Tensor:
+        """How often each key is."""
+        return feature_fusion_attention(
+            query, None, None, None, key_s, torch.eye(40)[None, None],
+            strength=everywhere(1.0, 40), structure=0.0, balance=balance,
+        ).sum(2).flatten()  # fmt: skip
+
+    plain, balanced = looked_at(0.0), looked_at(1.0)
+    assert plain.max() > 5
+    assert balanced.std() < plain.std() / 2
+    assert balanced.min() > 2 * plain.min()
+
+
+def test_queries_without_strength_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key_s = randoms(1, 2, 12, 8, count=1)[0], randoms(1, 2, 20, 8, count=1, seed=1)[0]
+    asked = method.demand(query[:, :, :6], key_s, everywhere(1.0, 6), 1.0)
+    half = torch.cat([everywhere(1.0, 6), everywhere(0.0, 6)], 2)
+    monkeypatch.setattr(method, "DEMAND_KEYS", 7)
+    torch.testing.assert_close(method.demand(query, key_s, half, 1.0), asked)
