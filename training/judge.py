@@ -26,7 +26,10 @@ SELF_SIMILARITY = 16  # places along a side
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GREY_DEVIATION, FLAT = 0.43, 0.02  # 55 of 127.5, a photograph's usual one; a grey level or two: flat ones stay flat
 PATCH, AROUND = 3, 5  # latents along a side
-BLOCK, BLOCKS_AROUND = 8, 4  # pixels along the square that one latent becomes; such squares along a lattice's window
+# Pixels along the square that one latent becomes, and along the tiles in which a lattice is looked for: four squares,
+# so that strong edges elsewhere do not hide one in a sky.
+BLOCK, TILE = 8, 32
+GREY_LEVEL = 1 / 127.5  # steps below are nobody's business
 
 Features = dict[str, Tensor]  # layer -> (batch, channels, height, width)
 
@@ -108,14 +111,23 @@ def feature_loss(target: Features, picture: Features) -> Tensor:
 
 
 def lattice(pixels: Tensor) -> Tensor:
-    """How much of the detail within the decoder's blocks repeats from block to block, (batch,).
+    """How unevenly the steps from pixel to pixel are spread over the places within the decoder's blocks: (batch,).
 
-    A lattice has 1; detail that knows nothing of blocks 1 / BLOCKS_AROUND^2. No network above sees it well enough.
+    The variances of their mean squares and of their means by place, as shares of the mean square; tile by tile, so at
+    every contrast, and along both axes. It is 0 where nothing tells where blocks are. The squares see seams and dots,
+    the means see bars; no network above sees them well enough.
     """
-    blocks = pixels.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)  # (batch, 3, rows, columns, 64)
-    blocks = (blocks - blocks.mean(4, keepdim=True)).movedim(4, 1).flatten(1, 2)  # (batch, 192, rows, columns)
-    repeated = F.avg_pool2d(blocks, BLOCKS_AROUND, BLOCKS_AROUND // 2)
-    return repeated.square().mean((1, 2, 3)) / (blocks.square().mean((1, 2, 3)) + 1e-4)
+    uneven = []
+    for across in (pixels, pixels.mT):
+        steps = across.diff(dim=3)[..., BLOCK - 1 :]  # (batch, 3, height, width - BLOCK), from a seam on
+        tiles = steps.unfold(2, TILE, TILE).unfold(3, TILE, TILE).unflatten(5, (-1, BLOCK))
+        # (batch, 3, rows, columns, TILE, TILE / BLOCK, BLOCK)
+        squares = tiles.square().mean((1, 4, 5)) + GREY_LEVEL**2  # (batch, rows, columns, BLOCK)
+        size, means = squares.mean(3), tiles.mean((4, 5))  # means: (batch, 3, rows, columns, BLOCK)
+        by_squares = squares.var(3, correction=0) / size.square()  # (batch, rows, columns)
+        by_means = means.var(4, correction=0).mean(1) / size
+        uneven.append((by_squares + by_means).mean((1, 2)))
+    return torch.stack(uneven).mean(0)
 
 
 def standardised_grey(pixels: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ RATE = 4e-4  # with 6e-4 the references' denoising decayed, 8e-4 diverged
 DECODER_RATE, DECODER_FROM = 1e-4, 0.2  # the decoder learns with it from this share of the time on
 # Weights of the losses.
 STYLE, LATENT_STYLE, CONTENT = 4.0, 1.0, 1.0
-REFERENCES, IDENTITY, ROUND_TRIP, STROKES, LATTICE = 2.0, 4.0, 6.0, 2.0, 16.0
+REFERENCES, IDENTITY, ROUND_TRIP, STROKES, LATTICE = 2.0, 4.0, 6.0, 2.0, 2.0
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render

@@ -25,7 +25,7 @@ Models = tuple[UNet2DConditionModel, AutoencoderDC, Judge, DDIMScheduler]
 @pytest.fixture
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
     """Two pictures and two style pictures, the second of which is its own style."""
-    content, style = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    content, style = torch.rand(2, 2, 3, 80, 80, generator=torch.Generator().manual_seed(2)) * 2 - 1
     style[1] = content[1]
     return content, style
 
