@@ -25,11 +25,12 @@ from PIL import Image, ImageOps
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.bank import Inversion
 from magicstyle_core.method import render
-from magicstyle_core.pixels import to_image
+from magicstyle_core.pixels import to_image, to_tensor
 from magicstyle_core.regions import face_mask
 from magicstyle_core.settings import apply_preset
 from training import metrics
 from training.data import EXAMPLES, HELD_OUT
+from training.judge import lattice
 
 SIZE = 256
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -136,6 +137,17 @@ class Evaluation:
         inside = [np.asarray(mask) > 127 for mask in (before, after)]
         return float(np.logical_and(*inside).sum() / np.logical_or(*inside).sum())
 
+    def lattices(self) -> list[float]:
+        """How far 8 pixel squares show, on average: photographs, their round trips, held-out paintings, results."""
+        results = [self.with_ffa(content, style) for content in self.photographs for style in self.held_out]
+        groups = (
+            [subject.pixels for subject in self.photographs],
+            list(self.trips.values()),
+            [subject.pixels for subject in self.held_out],
+            results,
+        )
+        return [lattice(to_tensor(np.stack(pictures))).mean().item() for pictures in groups]
+
     def sheet(self) -> Image.Image:
         """Styles along the top, photographs down the side."""
         rows = [[np.full((SIZE, SIZE, 3), 255, np.uint8), *(style.pixels for style in self.styles)]]
@@ -203,6 +215,7 @@ def report(evaluation: Evaluation) -> None:
             for subject in evaluation.photographs
         ),
     )
+    _table("Lattice", ("photographs", "their round trips", "held-out paintings", "results"), [evaluation.lattices()])
     overlaps = [evaluation.face_overlap(style) for style in evaluation.styles]
     _table(
         "The astronaut's face, found again",

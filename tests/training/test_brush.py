@@ -7,7 +7,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from magicstyle_core import ASSETS, FusionSettings, InversionSettings, StyleEngine
+from magicstyle_core.pixels import to_tensor
 from training import metrics
+from training.judge import lattice
 
 ALONE = FusionSettings(layers=("all",), palette="off", balance=1.0, detail=0.0)  # but for the layers its preset
 
@@ -26,3 +28,19 @@ def test_ffa_alone_brings_the_picture_nearer_to_its_style(
     wanted = np.asarray(picture)
     assert metrics.style_distance(by_ffa, wanted) < 0.95 * metrics.style_distance(without, wanted)
     assert metrics.content_distance(by_ffa, without) < 0.5  # and it is still that photograph
+
+
+@pytest.mark.parametrize("name", ["waves", "night", "flowers"])
+def test_the_decoder_lays_no_squares_over_a_picture(engine: StyleEngine, astronaut: Image.Image, name: str) -> None:
+    """Not over a round trip, and not where FFA has made latents that no encoder gives."""
+    size = InversionSettings(size=256)
+    with Image.open(ASSETS / f"examples/style_{name}.webp") as picture:
+        content, style = (engine.invert(image, size, session="brush") for image in (astronaut, picture))
+    photograph = ImageOps.fit(astronaut.convert("RGB"), (256, 256))
+    result = engine.stylize(content, style, ALONE).image
+    in_photograph, in_trip, in_result = (
+        lattice(to_tensor(np.asarray(image.convert("RGB")))).item()
+        for image in (photograph, engine.decode(content), result)
+    )
+    assert in_trip < in_photograph
+    assert in_result < in_photograph
