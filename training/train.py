@@ -1,7 +1,6 @@
 """The diffusion model learns to carry a style by FFA: whole renders, judged by what a network sees in them.
 
     python -m training.data  --data FOLDER --paintings PAINTINGS
-    python -m training.codec --data FOLDER --minutes 20
     python -m training.train --data FOLDER --minutes 600 [--device cuda]
 
 Each step inverts photographs and style pictures, renders every photograph in its style (training.fusion), and at two of
@@ -187,8 +186,8 @@ def round_trip_loss(vae: AutoencoderDC, judge: Judge, batch: Batch) -> Tensor:
 def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
     """Trains from the model in folder `start`; checkpoints, log and sheets go to `data`."""
     pictures, judge = Pictures(data), Judge(weights_file(data), device)
-    vae = AutoencoderDC.from_pretrained(data / "vae" if (data / "vae").exists() else start / "vae")
-    vae = vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    vae = AutoencoderDC.from_pretrained(start / "vae").to(device, memory_format=torch.channels_last)
+    vae.eval().requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device)
     run = Run({"unet": unet, "vae": vae}, {"unet": RATE, "vae.decoder": DECODER_RATE}, data / "train.pt", minutes)
