@@ -42,6 +42,8 @@ AROUND = 16  # pixels along the square over which strokes keep their energy
 # Weights of the losses. Without the last the lattice goes just as well, and FFA moves texture by .107 instead of .120;
 # twice as much of it puts specks on skin (docs/training.md).
 PIXELS, FEATURES, LATTICE, HELD, ENERGY, TEXTURE = 6.0, 1.0, 3.0, 2.0, 0.2, 0.7
+COLOUR = 30.0  # without it colours flickered from pixel to pixel, four times as much as with the decoder before
+CHROMA = ((-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # Cb and Cr of RGB, ITU-R BT.601
 
 
 def energy(pixels: Tensor) -> Tensor:
@@ -51,6 +53,12 @@ def energy(pixels: Tensor) -> Tensor:
         steps = across.diff(dim=3).square().mean(1, keepdim=True)  # (batch, 1, height, width - 1)
         parts.append((F.avg_pool2d(steps, AROUND) + GREY_LEVEL**2).log().flatten(1))
     return torch.cat(parts, 1)
+
+
+def colour_difference(pixels: Tensor, wanted: Tensor) -> Tensor:
+    """Mean difference of the chroma of pictures and of its steps from pixel to pixel; no grey judge sees it flicker."""
+    chroma = torch.einsum("bchw,kc->bkhw", pixels - wanted, pixels.new_tensor(CHROMA))  # (batch, 2, height, width)
+    return chroma.abs().mean() + chroma.diff(dim=2).abs().mean() + chroma.diff(dim=3).abs().mean()
 
 
 def texture(judge: Judge, pixels: Tensor) -> Features:
@@ -85,6 +93,7 @@ def step_losses(
     return {
         "pixels": PIXELS * (trips - pixels).abs().mean(),
         "features": FEATURES * feature_loss(judge(trips[some]), seen).mean(),
+        "colour": COLOUR * (colour_difference(trips, pixels) + colour_difference(renders, wanted)),
         "lattice": LATTICE * F.relu(lattice(trips) - lattice(pixels)).mean(),
         "held": HELD * (renders - wanted).abs().mean(),
         "energy": ENERGY * (energy(renders) - energy(wanted)).abs().mean(),

@@ -44,3 +44,20 @@ def test_the_decoder_lays_no_squares_over_a_picture(engine: StyleEngine, astrona
     )
     assert in_trip < in_photograph
     assert in_result < in_photograph
+
+
+def chroma_steps(image: Image.Image) -> float:
+    """How much colour changes from pixel to pixel, of 255."""
+    chroma = np.asarray(image.convert("YCbCr"))[..., 1:].astype(float)
+    return float(np.abs(np.diff(chroma, axis=0)).mean() + np.abs(np.diff(chroma, axis=1)).mean())
+
+
+@pytest.mark.parametrize("name", ["waves", "night", "flowers"])
+def test_colours_do_not_flicker_from_pixel_to_pixel(engine: StyleEngine, astronaut: Image.Image, name: str) -> None:
+    size = InversionSettings(size=256)
+    with Image.open(ASSETS / f"examples/style_{name}.webp") as picture:
+        content, style = (engine.invert(image, size, session="brush") for image in (astronaut, picture))
+        own = chroma_steps(ImageOps.fit(picture.convert("RGB"), (256, 256)))
+    photograph = chroma_steps(ImageOps.fit(astronaut.convert("RGB"), (256, 256)))
+    assert chroma_steps(engine.decode(content)) < 1.2 * photograph
+    assert chroma_steps(engine.stylize(content, style, ALONE).image) < 1.2 * max(photograph, own)

@@ -7,7 +7,7 @@ import copy
 import torch
 from diffusers import AutoencoderDC
 
-from training.codec import energy, step_losses, texture
+from training.codec import colour_difference, energy, step_losses, texture
 from training.judge import Judge, lattice
 
 
@@ -26,7 +26,7 @@ def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC,
         total.backward()
         optimiser.step()
         totals.append(total.item())
-    assert set(losses) == {"pixels", "features", "lattice", "held", "energy", "lattice of renders", "texture"}
+    assert set(losses) == {"pixels", "features", "colour", "lattice", "held", "energy", "lattice of renders", "texture"}
     assert totals[-1] < totals[0]
     renders, drawn_before = (v.decode(rendered / v.config.scaling_factor).sample for v in (vae, before))
     assert lattice(renders).mean() < 0.7 * lattice(drawn_before).mean()
@@ -38,3 +38,12 @@ def test_energy_tells_blur_and_not_shift() -> None:
     blurred = torch.nn.functional.avg_pool2d(strokes, 3, 1, 1)
     assert (energy(blurred) < energy(strokes) - 1).all()
     assert (energy(strokes + 0.3) - energy(strokes)).abs().max() < 1e-4
+
+
+def test_colour_difference_sees_flicker_and_no_grey_strokes() -> None:
+    flat = torch.zeros(1, 3, 16, 16)
+    grey, coloured = flat.clone(), flat.clone()
+    grey[..., ::2] = 0.2
+    coloured[:, 0, :, ::2] = 0.2
+    assert colour_difference(grey, flat) < 1e-4
+    assert colour_difference(coloured, flat) > 2 * colour_difference(flat + coloured.mean((2, 3), keepdim=True), flat)
