@@ -7,7 +7,7 @@ import copy
 import torch
 from diffusers import AutoencoderDC
 
-from training.codec import colour_difference, energy, step_losses, texture
+from training.codec import checks, colour_difference, energy, step_losses, texture
 from training.judge import Judge, lattice
 
 
@@ -26,7 +26,17 @@ def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC,
         total.backward()
         optimiser.step()
         totals.append(total.item())
-    assert set(losses) == {"pixels", "features", "colour", "lattice", "held", "energy", "lattice of renders", "texture"}
+    assert set(losses) == {
+        "pixels",
+        "features",
+        "colour",
+        "checks",
+        "lattice",
+        "held",
+        "energy",
+        "lattice of renders",
+        "texture",
+    }
     assert totals[-1] < totals[0]
     renders, drawn_before = (v.decode(rendered / v.config.scaling_factor).sample for v in (vae, before))
     assert lattice(renders).mean() < 0.7 * lattice(drawn_before).mean()
@@ -47,3 +57,11 @@ def test_colour_difference_sees_flicker_and_no_grey_strokes() -> None:
     coloured[:, 0, :, ::2] = 0.2
     assert colour_difference(grey, flat) < 1e-4
     assert colour_difference(coloured, flat) > 2 * colour_difference(flat + coloured.mean((2, 3), keepdim=True), flat)
+
+
+def test_checks_are_single_pixels_and_no_edges() -> None:
+    chessboard, edge = torch.zeros(2, 1, 3, 16, 16)
+    chessboard[..., ::2, ::2] = chessboard[..., 1::2, 1::2] = 0.2
+    edge[..., 8:] = 0.2
+    assert checks(chessboard) > 0.3
+    assert checks(edge) == 0
