@@ -3,10 +3,8 @@
     python -m training.codec --data FOLDER --minutes 20 [--start assets/mini] [--device cuda]
 
 Round trips have to come back as a network sees them. Renders by the start's UNet, whose latents no encoder gives, have
-no picture to come back to. They stay about as the start's decoder draws them, but for its lattice, the squares of 8
-pixels in flat places and around outlines, and the network is to see the style's texture in them: that of round trips
-alone says whether strokes are then put everywhere. Goes on from its checkpoint when started again; FOLDER/vae is as new
-as that.
+no picture to come back to: they stay as the start's decoder draws them, but for its lattice, the squares of 8 pixels in
+flat places and around outlines. Goes on from its checkpoint when started again; FOLDER/vae is as new as that.
 """
 
 from __future__ import annotations
@@ -22,28 +20,19 @@ from torch import Tensor
 from magicstyle_core.hooks import Fusing, self_attention_layers
 from training.data import CONTENTS, STYLES, Pictures
 from training.fusion import fine_layers, inverted, live_render
-from training.judge import (
-    GREY_LEVEL,
-    Features,
-    Judge,
-    feature_loss,
-    lattice,
-    standardised_grey,
-    style_loss,
-    weights_file,
-)
+from training.judge import GREY_LEVEL, Judge, feature_loss, lattice, weights_file
 from training.run import Run, from_command_line
-from training.train import BALANCE, PAIRINGS, TEMPERATURE, draw_strengths, schedule_of, within_rim
+from training.train import BALANCE, PAIRINGS, TEMPERATURE, draw_strengths, schedule_of
 
 PHOTOGRAPHS, SIZE = 3, 136  # and as many style pictures; pixels along a side: three tiles of `lattice` and a seam
 ALL_LAYERS = 0.25  # share of renders with FFA in all layers, as in training.matching
 RATE = 1.5e-4  # half of what the decoder first learnt with; no other was tried
 AROUND = 16  # pixels along the square over which strokes keep their energy
-# Weights of the losses. Without the last the lattice goes just as well, and FFA moves texture by .107 instead of .120;
-# twice as much of it puts specks on skin (docs/training.md).
-PIXELS, FEATURES, LATTICE, HELD, ENERGY, TEXTURE = 6.0, 1.0, 3.0, 2.0, 0.2, 0.7
+# Weights of the losses, by hand: 40 steps take the lattice of renders from .95 to .72. The style's texture in renders
+# was a loss, too; it found every hole between these and drew grain into it (docs/training.md).
+PIXELS, FEATURES, LATTICE, HELD, ENERGY = 6.0, 1.0, 3.0, 2.0, 0.2
 COLOUR = 30.0  # without it colours flickered from pixel to pixel, four times as much as with the decoder before
-CHECKS = 60.0  # without it texture came as a chessboard of single pixels, which `lattice` does not see
+CHECKS = 60.0  # without it a chessboard of single pixels came, which `lattice` does not see
 CHROMA = ((-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # Cb and Cr of RGB, ITU-R BT.601
 
 
@@ -67,19 +56,8 @@ def checks(difference: Tensor) -> Tensor:
     return difference.diff(dim=2).diff(dim=3).abs().mean()
 
 
-def texture(judge: Judge, pixels: Tensor) -> Features:
-    return judge(standardised_grey(within_rim(pixels)))
-
-
 def step_losses(
-    vae: AutoencoderDC,
-    before: AutoencoderDC,
-    judge: Judge,
-    pixels: Tensor,
-    latents: Tensor,
-    rendered: Tensor,
-    styles: Features,
-    strength: float,
+    vae: AutoencoderDC, before: AutoencoderDC, judge: Judge, pixels: Tensor, latents: Tensor, rendered: Tensor
 ) -> dict[str, Tensor]:
     """The losses of one batch by name, weighted; their sum is what to minimise.
 
@@ -87,8 +65,6 @@ def step_losses(
         before: how renders are to look, but for its lattice.
         pixels: pictures (pictures, 3, height, width) in [-1, 1]; `latents` are theirs.
         rendered: latents of renders (renders, channels, rows, columns), at most as many as there are pictures.
-        styles: what `texture` gives of the renders' styles.
-        strength: of the renders; from 1 up they are to have all of the style's texture.
     """
     scale, count = vae.config.scaling_factor, len(rendered)
     renders, trips = vae.decode(torch.cat([rendered, latents]) / scale).sample.tensor_split([count])
@@ -105,7 +81,6 @@ def step_losses(
         "held": HELD * (renders - wanted).abs().mean(),
         "energy": ENERGY * (energy(renders) - energy(wanted)).abs().mean(),
         "lattice of renders": LATTICE * lattice(renders).mean(),
-        "texture": TEXTURE * min(strength, 1.0) * style_loss(texture(judge, renders), styles, {}).mean(),
     }
 
 
@@ -126,18 +101,15 @@ def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None
         pixels = torch.cat(drawn).to(device)  # (2 * PHOTOGRAPHS, 3, SIZE, SIZE)
         with torch.no_grad():
             latents = vae.encode(pixels).latent * vae.config.scaling_factor
-            seen = texture(judge, pixels[PHOTOGRAPHS:])
         known = inverted(unet, schedule, latents)
         for turn in range(PAIRINGS):
-            strength, order = draw_strengths(rng, 1).item(), places.roll(turn)
-            how = Fusing(
-                latents.new_full((1, 1, *latents.shape[2:]), strength), temperature=TEMPERATURE, balance=BALANCE
-            )
+            strength = latents.new_full((1, 1, *latents.shape[2:]), draw_strengths(rng, 1).item())
+            how = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE)
             layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
-            for step, _ in live_render(unet, schedule, known, places, PHOTOGRAPHS + order, how, layers):
+            styles = PHOTOGRAPHS + places.roll(turn)
+            for step, _ in live_render(unet, schedule, known, places, styles, how, layers):
                 rendered = step.latents
-            styles = {name: features[order] for name, features in seen.items()}
-            losses = step_losses(vae, before, judge, pixels, latents, rendered, styles, strength)
+            losses = step_losses(vae, before, judge, pixels, latents, rendered)
             run.update(torch.stack(list(losses.values())).sum())
             run.report(losses)
         if run.save_is_due:
