@@ -1,48 +1,68 @@
 """The decoder of the embedded model's autoencoder learns on; the encoder, and so the latents, stay.
 
-    python -m training.codec --data FOLDER --minutes 20 [--start assets/mini] [--device cuda]
+    python -m training.codec --data FOLDER --minutes 60 [--start assets/mini] [--device cuda]
 
-Round trips have to come back as a network sees them. Renders by the start's UNet, whose latents no encoder gives, have
-no picture to come back to: they stay as the start's decoder draws them, but for its lattice, the squares of 8 pixels in
-flat places and around outlines. Goes on from its checkpoint when started again; FOLDER/vae is as new as that.
+Its finest stage, at half a picture's size, gets as many channels and blocks as FINEST says, unless it has them. Round
+trips have to come back as a network sees them. Renders by the start's UNet, whose latents no encoder gives, have no
+picture to come back to: from afar they stay as the start's decoder draws them, and close up a critic must not tell
+them, nor round trips, from pictures. Goes on from its checkpoint when started again, with a new critic; FOLDER/vae is
+as new as that.
 """
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from magicstyle_core.hooks import Fusing, self_attention_layers
 from training.data import CONTENTS, STYLES, Pictures
 from training.fusion import fine_layers, inverted, live_render
-from training.judge import GREY_LEVEL, Judge, feature_loss, lattice, weights_file
+from training.judge import BLOCK, LAYERS, Features, Judge, detail, feature_loss, lattice, weights_file
 from training.run import Run, from_command_line
-from training.train import BALANCE, PAIRINGS, TEMPERATURE, draw_strengths, schedule_of
+from training.train import BALANCE, TEMPERATURE, draw_strengths, schedule_of
+from training.widening import widened
 
+FINEST = (48, 3)  # channels and blocks; (24, 1) drew relief and weaves, and 10 to 50 ms more a picture is little
 PHOTOGRAPHS, SIZE = 3, 136  # and as many style pictures; pixels along a side: three tiles of `lattice` and a seam
+PAIRINGS = 3  # steps with the same inversions
 ALL_LAYERS = 0.25  # share of renders with FFA in all layers, as in training.matching
-RATE = 1.5e-4  # half of what the decoder first learnt with; no other was tried
-AROUND = 16  # pixels along the square over which strokes keep their energy
-# Weights of the losses, by hand: 40 steps take the lattice of renders from .95 to .72. The style's texture in renders
-# was a loss, too; it found every hole between these and drew grain into it (docs/training.md).
-PIXELS, FEATURES, LATTICE, HELD, ENERGY = 6.0, 1.0, 3.0, 2.0, 0.2
-COLOUR = 30.0  # without it colours flickered from pixel to pixel, four times as much as with the decoder before
-CHECKS = 60.0  # without it a chessboard of single pixels came, which `lattice` does not see
+RATE, CRITIC_RATE = 3e-4, 4e-4
+SQUARES = 3  # along a side: eight of nine are noise where a picture is no print
+AFAR = 4  # pixels along the square whose mean a render keeps
+SEEN, WIDTH = ("detail", *LAYERS[:3]), 32  # what the critic sees, and its channels
+# Weights of the losses.
+PIXELS, FEATURES, COLOUR, CHECKS, PRINTED, LATTICE, HELD, CONVINCING = 6.0, 10.0, 2.0, 2.0, 20.0, 1.0, 4.0, 0.3
 CHROMA = ((-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # Cb and Cr of RGB, ITU-R BT.601
 
 
-def energy(pixels: Tensor) -> Tensor:
-    """How large the steps from pixel to pixel are around a place: logarithms, (batch, places)."""
-    parts = []
-    for across in (pixels, pixels.mT):
-        steps = across.diff(dim=3).square().mean(1, keepdim=True)  # (batch, 1, height, width - 1)
-        parts.append((F.avg_pool2d(steps, AROUND) + GREY_LEVEL**2).log().flatten(1))
-    return torch.cat(parts, 1)
+class Critic(nn.Module):
+    """Tells pictures from what a decoder draws, place by place, by their detail and by what the judge sees."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        widths = {"detail": 3} | {
+            name: len(convolutions[-1][1]) for name, convolutions in zip(LAYERS, judge.blocks, strict=True)
+        }
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.Conv2d(widths[name], WIDTH, 3 if name == "detail" else 1),
+                    nn.LeakyReLU(0.2),
+                    nn.Conv2d(WIDTH, WIDTH, 3),
+                    nn.LeakyReLU(0.2),
+                    nn.Conv2d(WIDTH, 1, 1),
+                )
+                for name in SEEN
+            }
+        )
+
+    def forward(self, seen: Features) -> list[Tensor]:
+        """Scores of places, (pictures, 1, rows, columns) for each of SEEN; above 0: a picture."""
+        return [head(seen[name]) for name, head in self.heads.items()]
 
 
 def colour_difference(pixels: Tensor, wanted: Tensor) -> Tensor:
@@ -56,43 +76,78 @@ def checks(difference: Tensor) -> Tensor:
     return difference.diff(dim=2).diff(dim=3).abs().mean()
 
 
+def printed(pixels: Tensor) -> Tensor:
+    """Mean size of what is alike at the same place of neighbouring squares of BLOCK pixels: a decoder's own mark."""
+    rows = pixels.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK))  # (batch, 3, rows, BLOCK, columns, BLOCK)
+    return rows.unfold(2, SQUARES, 1).unfold(4, SQUARES, 1).mean((-1, -2)).abs().mean()
+
+
+def looked_at(judge: Judge, pixels: Tensor) -> Features:
+    """What the critic sees, and what the judge does."""
+    return {"detail": detail(pixels), **judge(pixels)}
+
+
+def relative(seen: Features, of: Features) -> Features:
+    """Each layer over the other's root mean square."""
+    return {name: seen[name] / of[name].square().mean().sqrt() for name in SEEN}
+
+
 def step_losses(
-    vae: AutoencoderDC, before: AutoencoderDC, judge: Judge, pixels: Tensor, latents: Tensor, rendered: Tensor
+    vae: AutoencoderDC,
+    before: AutoencoderDC,
+    judge: Judge,
+    critic: Critic,
+    pixels: Tensor,
+    latents: Tensor,
+    rendered: Tensor,
 ) -> dict[str, Tensor]:
-    """The losses of one batch by name, weighted; their sum is what to minimise.
+    """The losses of one batch by name, weighted; their sum is what decoder and critic minimise.
 
     Args:
-        before: how renders are to look, but for its lattice.
+        before: how renders are to look from afar.
         pixels: pictures (pictures, 3, height, width) in [-1, 1]; `latents` are theirs.
         rendered: latents of renders (renders, channels, rows, columns), at most as many as there are pictures.
     """
     scale, count = vae.config.scaling_factor, len(rendered)
     renders, trips = vae.decode(torch.cat([rendered, latents]) / scale).sample.tensor_split([count])
+    some = torch.randperm(len(pixels), device=pixels.device)[:count]  # the network is the most of the work
     with torch.no_grad():
         wanted = before.decode(rendered / scale).sample
-        some = torch.randperm(len(pixels), device=pixels.device)[:count]  # the network is the most of the work
-        seen = judge(pixels[some])
+        seen = looked_at(judge, pixels[some])
+    drawn = looked_at(judge, torch.cat([trips[some], renders]))
+    real, false = relative(seen, seen), relative(drawn, seen)
+    critic.requires_grad_(False)
+    convincing = torch.stack([-score.mean() for score in critic(false)]).mean()
+    critic.requires_grad_(True)
+    false = {name: features.detach() for name, features in false.items()}
+    errors = [F.relu(1 - s).mean() + F.relu(1 + t).mean() for s, t in zip(critic(real), critic(false), strict=True)]
+    of_trips = {name: features[:count] for name, features in drawn.items()}
     return {
         "pixels": PIXELS * (trips - pixels).abs().mean(),
-        "features": FEATURES * feature_loss(judge(trips[some]), seen).mean(),
+        "features": FEATURES * feature_loss(of_trips, seen).mean(),
         "colour": COLOUR * (colour_difference(trips, pixels) + colour_difference(renders, wanted)),
-        "checks": CHECKS * (checks(trips - pixels) + checks(renders - wanted)),
+        "checks": CHECKS * checks(trips - pixels),
+        "printed": PRINTED * (printed(trips - pixels) + printed(detail(renders))),
         "lattice": LATTICE * F.relu(lattice(trips) - lattice(pixels)).mean(),
-        "held": HELD * (renders - wanted).abs().mean(),
-        "energy": ENERGY * (energy(renders) - energy(wanted)).abs().mean(),
+        "held": HELD * F.avg_pool2d(renders - wanted, AFAR).abs().mean(),
         "lattice of renders": LATTICE * lattice(renders).mean(),
+        "convincing": CONVINCING * convincing,
+        "critic": torch.stack(errors).mean(),
     }
 
 
 def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None:
     """Trains from the model in folder `start`; checkpoints and log go to `data`."""
     pictures, judge = Pictures(data), Judge(weights_file(data), device)
-    vae = AutoencoderDC.from_pretrained(start / "vae").to(device, memory_format=torch.channels_last)
-    before = copy.deepcopy(vae).requires_grad_(False)
+    before = AutoencoderDC.from_pretrained(start / "vae").to(device, memory_format=torch.channels_last)
+    before.requires_grad_(False)
+    vae = widened(before, *FINEST).to(device, memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     unet.requires_grad_(False)
     schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device)
+    critic = Critic(judge).to(device)
+    learning_critic = torch.optim.AdamW(critic.parameters(), CRITIC_RATE, betas=(0.5, 0.99))
     run = Run({"vae": vae}, {"vae.decoder": RATE}, data / "codec.pt", minutes)
     rng = run.generator()
     places = torch.arange(PHOTOGRAPHS, device=device)
@@ -109,8 +164,10 @@ def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None
             styles = PHOTOGRAPHS + places.roll(turn)
             for step, _ in live_render(unet, schedule, known, places, styles, how, layers):
                 rendered = step.latents
-            losses = step_losses(vae, before, judge, pixels, latents, rendered)
+            losses = step_losses(vae, before, judge, critic, pixels, latents, rendered)
+            learning_critic.zero_grad()
             run.update(torch.stack(list(losses.values())).sum())
+            learning_critic.step()
             run.report(losses)
         if run.save_is_due:
             run.save()

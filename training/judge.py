@@ -25,7 +25,7 @@ EMD_PLACES = 512  # of a relaxed earth mover's distance: its matrix grows with t
 SELF_SIMILARITY = 16  # places along a side
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GREY_DEVIATION, FLAT = 0.43, 0.02  # 55 of 127.5, a photograph's usual one; a grey level or two: flat ones stay flat
-PATCH, AROUND = 3, 5  # latents along a side
+PATCH, AROUND = 3, 5  # latents along a side; the second for pixels, too
 # Pixels along the square that one latent becomes, and along the tiles in which a lattice is looked for: four squares,
 # so that strong edges elsewhere do not hide one in a sky.
 BLOCK, TILE = 8, 32
@@ -143,13 +143,14 @@ def latent_style(target: Tensor, style: Tensor) -> Tensor:
     What the decoder draws follows from them; it costs next to nothing beside the network above.
     """
     distance = torch.zeros(len(target), device=target.device)
-    for t, s in ((target, style), (_detail(target), _detail(style))):
+    for t, s in ((target, style), (detail(target), detail(style))):
         distance = distance + sliced_wasserstein(F.unfold(t, PATCH), F.unfold(s, PATCH))
     return distance
 
 
-def _detail(latents: Tensor) -> Tensor:
-    return latents - F.avg_pool2d(latents, AROUND, 1, AROUND // 2, count_include_pad=False)
+def detail(values: Tensor) -> Tensor:
+    """Latents or pixels (batch, channels, height, width) without the mean around each place."""
+    return values - F.avg_pool2d(values, AROUND, 1, AROUND // 2, count_include_pad=False)
 
 
 def sliced_wasserstein(target: Tensor, style: Tensor) -> Tensor:

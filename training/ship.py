@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -20,9 +21,11 @@ def ship(data: Path, model: Path) -> list[str]:
     rows = []
     for kind, name in ((UNet2DConditionModel, "unet"), (AutoencoderDC, "vae")):
         network = kind.from_pretrained(data / name, torch_dtype=torch.float16)
-        config = (model / name / "config.json").read_text()
         network.save_pretrained(model / name)
-        (model / name / "config.json").write_text(config)  # diffusers writes there where the weights were read from
+        path = model / name / "config.json"
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)  # where the weights were read from
+        path.write_text(json.dumps(config, indent=2) + "\n")
         weights = (model / name / WEIGHTS).read_bytes()
         rows.append(f"| `{name}/{WEIGHTS}` | {len(weights)} | `{hashlib.sha256(weights).hexdigest()}` |")
     return rows

@@ -7,38 +7,46 @@ import copy
 import torch
 from diffusers import AutoencoderDC
 
-from training.codec import checks, colour_difference, energy, step_losses
+from training.codec import Critic, checks, colour_difference, printed, step_losses
 from training.judge import Judge, lattice
+from training.widening import widened
 
 
 def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC, judge: Judge) -> None:
     pixels = torch.rand(4, 3, 72, 72, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    before, encoder = copy.deepcopy(vae), copy.deepcopy(vae.encoder.state_dict())
-    vae.decoder.requires_grad_(True)
-    optimiser, totals = torch.optim.AdamW(vae.decoder.parameters(), 3e-3), []
+    wide, critic = widened(vae, channels=12, blocks=2), Critic(judge)
+    encoder, untaught = (copy.deepcopy(part.state_dict()) for part in (wide.encoder, critic))
+    wide.encoder.requires_grad_(False)
+    optimiser = torch.optim.AdamW([*wide.decoder.parameters(), *critic.parameters()], 3e-3)
     latents = vae.encode(pixels).latent * vae.config.scaling_factor
-    rendered = latents[:2].flip(1)
+    rendered, totals = latents[:2].flip(1), []
     for _ in range(40):
         torch.manual_seed(0)  # which pictures the judge sees
-        losses = step_losses(vae, before, judge, pixels, latents, rendered)
+        losses = step_losses(wide, vae, judge, critic, pixels, latents, rendered)
         total = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
         totals.append(total.item())
-    names = "pixels", "features", "colour", "checks", "lattice", "held", "energy", "lattice of renders"
-    assert tuple(losses) == names
+    names = "pixels", "features", "colour", "checks", "printed", "lattice", "held", "lattice of renders"
+    assert tuple(losses) == (*names, "convincing", "critic")
     assert totals[-1] < totals[0]
-    renders, drawn_before = (v.decode(rendered / v.config.scaling_factor).sample for v in (vae, before))
+    renders, drawn_before = (v.decode(rendered / v.config.scaling_factor).sample for v in (wide, vae))
     assert lattice(renders).mean() < 0.7 * lattice(drawn_before).mean()
-    assert all(torch.equal(value, encoder[name]) for name, value in vae.encoder.state_dict().items())
+    assert all(torch.equal(value, encoder[name]) for name, value in wide.encoder.state_dict().items())
+    assert all(not torch.equal(value, untaught[name]) for name, value in critic.state_dict().items())
 
 
-def test_energy_tells_blur_and_not_shift() -> None:
-    strokes = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
-    blurred = torch.nn.functional.avg_pool2d(strokes, 3, 1, 1)
-    assert (energy(blurred) < energy(strokes) - 1).all()
-    assert (energy(strokes + 0.3) - energy(strokes)).abs().max() < 1e-4
+def test_the_decoder_alone_convinces_and_the_critic_alone_learns_to_tell(vae: AutoencoderDC, judge: Judge) -> None:
+    pixels = torch.rand(4, 3, 72, 72, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    critic, latents = Critic(judge), vae.encode(pixels).latent * vae.config.scaling_factor
+    vae.decoder.requires_grad_(True)
+    for name, learns, stays in (("convincing", vae.decoder, critic), ("critic", critic, vae.decoder)):
+        losses = step_losses(vae, copy.deepcopy(vae), judge, critic, pixels, latents, latents[:2])
+        losses[name].backward()
+        assert any(p.grad is not None and p.grad.any() for p in learns.parameters()), name
+        assert all(p.grad is None for p in stays.parameters()), name
+        learns.zero_grad()
 
 
 def test_colour_difference_sees_flicker_and_no_grey_strokes() -> None:
@@ -56,3 +64,12 @@ def test_checks_are_single_pixels_and_no_edges() -> None:
     edge[..., 8:] = 0.2
     assert checks(chessboard) > 0.3
     assert checks(edge) == 0
+
+
+def test_what_repeats_from_square_to_square_is_printed_and_grain_is_not() -> None:
+    generator = torch.Generator().manual_seed(5)
+    print_ = 0.1 * torch.randn(1, 3, 8, 8, generator=generator).repeat(1, 1, 5, 5)
+    grain = 0.1 * torch.randn(1, 3, 40, 40, generator=generator)
+    assert printed(print_) > 0.95 * print_.abs().mean()
+    assert printed(grain) < 0.4 * grain.abs().mean()
+    assert printed(torch.zeros(1, 3, 24, 24)) == 0
