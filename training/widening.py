@@ -25,7 +25,7 @@ def widened(old: AutoencoderDC, channels: int, blocks: int) -> AutoencoderDC:
     widths[1], depths[1] = channels, blocks
     new = AutoencoderDC.from_config(old.config, decoder_block_out_channels=widths, decoder_layers_per_block=depths)
     known, weights = old.state_dict(), new.state_dict()
-    weights.update({name: value for name, value in known.items() if value.shape == weights[name].shape})
+    weights.update({name: value.clone() for name, value in known.items() if value.shape == weights[name].shape})
 
     up = f"{STAGE}.0.conv"
     rows = torch.arange(SHUFFLED * channels)

@@ -7,7 +7,7 @@ import copy
 import torch
 from diffusers import AutoencoderDC
 
-from training.codec import Critic, checks, colour_difference, printed, step_losses
+from training.codec import Critic, alternation, colour_difference, energy, printed, step_losses
 from training.judge import Judge, lattice
 from training.widening import widened
 
@@ -20,7 +20,7 @@ def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC,
     optimiser = torch.optim.AdamW([*wide.decoder.parameters(), *critic.parameters()], 3e-3)
     latents = vae.encode(pixels).latent * vae.config.scaling_factor
     rendered, totals = latents[:2].flip(1), []
-    for _ in range(40):
+    for _ in range(80):
         torch.manual_seed(0)  # which pictures the judge sees
         losses = step_losses(wide, vae, judge, critic, pixels, latents, rendered)
         total = torch.stack(list(losses.values())).sum()
@@ -28,8 +28,8 @@ def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC,
         total.backward()
         optimiser.step()
         totals.append(total.item())
-    names = "pixels", "features", "colour", "checks", "printed", "lattice", "held", "lattice of renders"
-    assert tuple(losses) == (*names, "convincing", "critic")
+    marks = "colour", "alternation", "printed", "energy", "lattice", "held", "lattice of renders"
+    assert tuple(losses) == ("pixels", "features", *marks, "convincing", "critic")
     assert totals[-1] < totals[0]
     renders, drawn_before = (v.decode(rendered / v.config.scaling_factor).sample for v in (wide, vae))
     assert lattice(renders).mean() < 0.7 * lattice(drawn_before).mean()
@@ -58,12 +58,21 @@ def test_colour_difference_sees_flicker_and_no_grey_strokes() -> None:
     assert colour_difference(coloured, flat) > 2 * colour_difference(flat + coloured.mean((2, 3), keepdim=True), flat)
 
 
-def test_checks_are_single_pixels_and_no_edges() -> None:
-    chessboard, edge = torch.zeros(2, 1, 3, 16, 16)
-    chessboard[..., ::2, ::2] = chessboard[..., 1::2, 1::2] = 0.2
-    edge[..., 8:] = 0.2
-    assert checks(chessboard) > 0.3
-    assert checks(edge) == 0
+def test_energy_tells_blur_and_not_shift() -> None:
+    strokes = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(strokes, 3, 1, 1)
+    assert (energy(blurred) < energy(strokes) - 1).all()
+    assert (energy(strokes + 0.3) - energy(strokes)).abs().max() < 1e-4
+
+
+def test_alternation_is_every_other_pixel_and_no_broad_stroke() -> None:
+    chessboard, stripes, strokes = torch.full((3, 1, 3, 16, 16), -0.1)
+    chessboard[..., ::2, ::2] = chessboard[..., 1::2, 1::2] = 0.1
+    stripes[..., ::2] = 0.1
+    strokes[..., :2] = strokes[..., 4:6] = strokes[..., 8:10] = strokes[..., 12:14] = 0.1
+    for marks in (chessboard, stripes, stripes.mT):
+        torch.testing.assert_close(alternation(marks), torch.tensor(0.1 / 3))
+    assert alternation(strokes) < 1e-6
 
 
 def test_what_repeats_from_square_to_square_is_printed_and_grain_is_not() -> None:
