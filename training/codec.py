@@ -26,9 +26,7 @@ from training.run import Run, from_command_line
 from training.train import BALANCE, TEMPERATURE, draw_strengths, schedule_of
 from training.widening import widened
 
-# Channels and blocks at half a picture's size. With (24, 1) relief and weaves stayed; one more picture takes 10 ms more
-# at 256 pixels, 50 at 384.
-FINEST = (48, 3)
+FINEST = (48, 3)  # channels and blocks at half size; with (24, 1) relief and weaves stayed; costs 10 to 50 ms a picture
 PHOTOGRAPHS, SIZE = 3, 136  # and as many style pictures; pixels along a side: three tiles of `lattice` and a seam
 PAIRINGS = 3  # steps with the same inversions
 ALL_LAYERS = 0.25  # share of renders with FFA in all layers, as in training.matching

@@ -17,8 +17,8 @@ SHUFFLED = 4  # channels of the convolution for one of a stage: each becomes a s
 def widened(old: AutoencoderDC, channels: int, blocks: int) -> AutoencoderDC:
     """A copy whose decoder has `channels` and `blocks` at half size; what it draws is the same.
 
-    The convolution of DCUpBlock2d has a shortcut of repeated channels beside it, which other widths repeat otherwise:
-    the new weights take that back. RMSNorm takes its mean over all channels, so its weights grow less with more.
+    Beside the convolution of DCUpBlock2d there is a shortcut that repeats channels, by the width; the new weights undo
+    the difference. RMSNorm divides by the mean over all channels, zeros included, so its weights are scaled down.
     """
     widths, depths = list(old.config.decoder_block_out_channels), list(old.config.decoder_layers_per_block)
     before, depth = widths[1], depths[1]
