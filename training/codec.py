@@ -159,9 +159,9 @@ def step_losses(
 def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None:
     """Trains from the model in folder `start`; checkpoints and log go to `data`."""
     pictures, judge = Pictures(data), Judge(weights_file(data), device)
-    before = AutoencoderDC.from_pretrained(start / "vae").to(device, memory_format=torch.channels_last)
-    before.requires_grad_(False)
+    before = AutoencoderDC.from_pretrained(start / "vae").requires_grad_(False)
     vae = widened(before, *FINEST).to(device, memory_format=torch.channels_last)
+    before = before.to(device, memory_format=torch.channels_last)
     vae.encoder.requires_grad_(False)
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     unet.requires_grad_(False)

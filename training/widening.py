@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderDC
-from torch import Tensor
 
 STAGE = "decoder.up_blocks.1"  # DCUpBlock2d, then ResBlocks
 SHUFFLED = 4  # channels of the convolution for one of a stage: each becomes a square of 2 x 2
@@ -24,36 +23,22 @@ def widened(old: AutoencoderDC, channels: int, blocks: int) -> AutoencoderDC:
     before, depth = widths[1], depths[1]
     widths[1], depths[1] = channels, blocks
     new = AutoencoderDC.from_config(old.config, decoder_block_out_channels=widths, decoder_layers_per_block=depths)
-    known, weights = old.state_dict(), new.state_dict()
-    weights.update({name: value.clone() for name, value in known.items() if value.shape == weights[name].shape})
-
-    up = f"{STAGE}.0.conv"
-    rows = torch.arange(SHUFFLED * channels)
-    weight = torch.zeros_like(weights[f"{up}.weight"])  # (rows, channels of the stage before, 3, 3)
-    weight[rows, rows * widths[2] // len(rows), 1, 1] -= 1
-    kept = rows[: SHUFFLED * before]
-    weight[kept, kept * widths[2] // len(kept), 1, 1] += 1
-    weight[kept] += known[f"{up}.weight"]
-    weights[f"{up}.weight"] = weight
-    weights[f"{up}.bias"] = _padded(known[f"{up}.bias"], SHUFFLED * channels)
-
-    for block in range(1, depth + 1):
-        name = f"{STAGE}.{block}"
-        weights[f"{name}.conv1.weight"][:before, :before] = known[f"{name}.conv1.weight"]
-        weights[f"{name}.conv1.bias"][:before] = known[f"{name}.conv1.bias"]
-        weights[f"{name}.conv2.weight"].zero_()[:before, :before] = known[f"{name}.conv2.weight"]
-        weights[f"{name}.norm.weight"][:before] = known[f"{name}.norm.weight"] * (before / channels) ** 0.5
-        weights[f"{name}.norm.bias"] = _padded(known[f"{name}.norm.bias"], channels)
-    for block in range(depth + 1, blocks + 1):
-        weights[f"{STAGE}.{block}.norm.weight"].zero_()
-
-    weights["decoder.norm_out.weight"][:before] = known["decoder.norm_out.weight"] * (before / channels) ** 0.5
-    # Above 0, as ReLU has no gradient at 0.
-    weights["decoder.norm_out.bias"] = torch.cat([known["decoder.norm_out.bias"], torch.rand(channels - before) * 0.2])
-    weights["decoder.conv_out.conv.weight"].zero_()[:, :before] = known["decoder.conv_out.conv.weight"]
-    new.load_state_dict(weights)
+    weights = new.state_dict()  # shares memory with `new`
+    up, norm_out, out = f"{STAGE}.0.conv", "decoder.norm_out", "decoder.conv_out.conv.weight"
+    old_blocks, new_blocks = (
+        [f"{STAGE}.{block}" for block in numbers] for numbers in (range(1, depth + 1), range(depth + 1, blocks + 1))
+    )
+    silent = [f"{block}.conv2.weight" for block in old_blocks] + [f"{block}.norm.weight" for block in new_blocks]
+    for name in (f"{up}.weight", f"{up}.bias", out, *silent):
+        weights[name].zero_()
+    for name, value in old.state_dict().items():
+        weights[name][tuple(slice(length) for length in value.shape)] = value
+    shortcut = torch.zeros_like(weights[f"{up}.weight"])  # (rows, channels of the stage before, 3, 3)
+    for sign, count in ((1, SHUFFLED * before), (-1, SHUFFLED * channels)):
+        rows = torch.arange(count)
+        shortcut[rows, rows * widths[2] // count, 1, 1] += sign
+    weights[f"{up}.weight"] += shortcut
+    for norm in (*(f"{block}.norm" for block in old_blocks), norm_out):
+        weights[f"{norm}.weight"][:before] *= (before / channels) ** 0.5
+    weights[f"{norm_out}.bias"][before:].uniform_(0, 0.2)  # above 0, as ReLU has no gradient at 0
     return new
-
-
-def _padded(values: Tensor, length: int) -> Tensor:
-    return torch.cat([values, values.new_zeros(length - len(values))])
