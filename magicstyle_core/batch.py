@@ -32,7 +32,15 @@ from magicstyle_core.metadata import (
     write_picture,
 )
 from magicstyle_core.regions import face_mask, fit_mask, open_mask
-from magicstyle_core.settings import NONE, RENAMED_PRESETS, TABLE, FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.settings import (
+    NONE,
+    RENAMED_PRESETS,
+    TABLE,
+    FusionSettings,
+    InversionSettings,
+    apply_preset,
+    inversion_calls,
+)
 
 if TYPE_CHECKING:
     from magicstyle_core.bank import Inversion
@@ -171,7 +179,8 @@ class Batch:
         if renders is not None and renders > steps:
             raise SettingsError(f"render_steps got {renders}, expected at most the inversion's {steps}.")
         self.inversion = order.inversion.replace(steps=steps, size=order.inversion.size or model.size)
-        self.calls = steps * len(order.styles) + (steps + (renders or steps)) * len(order.outputs)
+        each = inversion_calls(steps, model.corrections)
+        self.calls = each * len(order.styles) + (each + (renders or steps)) * len(order.outputs)
         if order.saved.model not in ("", model.name):
             say(f"The settings were made with the model {order.saved.model}, this is {model.name}.")
 

@@ -32,7 +32,7 @@ from magicstyle_core.model import Model
 from magicstyle_core.pixels import to_image, to_tensor
 from magicstyle_core.plan import Plan, Styles, plan
 from magicstyle_core.reading import FeatureReader
-from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings
+from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings, inversion_calls
 from magicstyle_core.store import FeatureStore, budgets
 
 BANKS = 4  # a budget should hold so many banks: a photograph and three styles
@@ -135,7 +135,7 @@ class StyleEngine:
             run = self.model.invert(self.guard.denoise, latents, schedule, recording)
             try:
                 while True:
-                    yield Progress(next(run), steps)
+                    yield Progress(next(run), inversion_calls(steps, self.model.corrections))
             except StopIteration as stop:
                 trajectory = stop.value.to(torch.device("cpu"))
             result = Inversion(

@@ -97,6 +97,7 @@ def find_defaults(configs: Configs, multiple: int, training_timesteps: int) -> D
         t_max=wishes.get("t_max", training_timesteps),
         preset=wishes.get("preset", PRESET),
         margin=wishes.get("margin", 0),
+        corrections=0 if consistency else wishes.get("corrections", 0),
         consistency=consistency,
     )
     if not 2 <= wanted.steps <= wanted.t_max <= training_timesteps:

@@ -185,24 +185,38 @@ class Trajectory:
         return Trajectory(self.latents.to(device), self.noise.to(device), allowed)
 
 
-def invert(denoise: Denoise, latents: Tensor, schedule: Schedule, record: Around) -> Generator[int, None, Trajectory]:
+def invert(
+    denoise: Denoise, latents: Tensor, schedule: Schedule, record: Around, corrections: int = 0
+) -> Generator[int, None, Trajectory]:
     """Inverts clean latents z_0 (batch, channels, height, width) along the schedule.
 
     At each i the model sees (z_i, t_i), within `record(i)`; its noise estimate e_i moves z_i to z_{i+1}. Features and
     noise are so filed under the very point at which the way down will ask for them, and T calls serve everything.
 
+    The way down will leave z_{i+1} with the estimate there, not with e_i, and miss z_i by what they differ. Each
+    correction moves z_i anew with the estimate at the z_{i+1} of before, a fixed-point iteration whose end misses
+    nothing (Pan et al., Effective Real Image Editing with Accelerated Iterative Diffusion Inversion, 2023). It takes
+    T - 1 calls.
+
     Yields:
-        The number of calls done, 1 .. T.
+        The number of calls done, up to `settings.inversion_calls`.
     """
-    seen, noise = [], []
+    seen: list[Tensor] = []
+    noise: list[Tensor] = []
+    calls = 0
     for i, timestep in enumerate(schedule.timesteps):
+        if i:
+            below, levels = latents, schedule.alphas[i - 1 : i + 1]
+            latents = move(below, noise[-1], *levels)
+            for _ in range(corrections):
+                latents = move(below, denoise(latents, timestep), *levels)
+                calls += 1
+                yield calls
         with record(i):
-            noise_pred = denoise(latents, timestep)
+            noise.append(denoise(latents, timestep))
         seen.append(latents)
-        noise.append(noise_pred)
-        if i + 1 < len(schedule.timesteps):
-            latents = move(latents, noise_pred, schedule.alphas[i], schedule.alphas[i + 1])
-        yield i + 1
+        calls += 1
+        yield calls
     return Trajectory(torch.stack(seen), torch.stack(noise))
 
 

@@ -46,6 +46,7 @@ class Defaults:
     t_max: int  # timesteps of a schedule lie below
     preset: str
     margin: int = 0  # latents around the picture's own, see `with_margin`
+    corrections: int = 0  # of every step of an inversion, see `method.invert`
     consistency: bool = False  # distilled to few steps: inverting it is of no use, it works from noised pictures
 
 
@@ -86,6 +87,7 @@ class Model:
         self.final_alpha = scheduler.final_alpha_cumprod.to(device)  # ()
         self.size, self.steps, self.t_max = defaults.size, defaults.steps, defaults.t_max
         self.preset, self.margin, self.consistency = defaults.preset, defaults.margin, defaults.consistency
+        self.corrections = defaults.corrections
         self.exact = False  # quick mode with the model's own estimates of the photograph
         self.options: dict[str, str] = {}  # beside its name, what it was loaded with: LoRA, prompt, revision, variant
         self.multiple = pixels_per_latent(vae)
@@ -151,7 +153,7 @@ class Model:
         """`method.invert`, or what takes its place for consistency models."""
         if self.consistency:
             return quick.invert(denoise, latents, schedule, record, self.alphas_cumprod[quick.REFERENCE])
-        return method.invert(denoise, latents, schedule, record)
+        return method.invert(denoise, latents, schedule, record, self.corrections)
 
     def recorded_at(self, latents: Tensor, timesteps: Sequence[int], step: int) -> tuple[Tensor, int]:
         """Latents and timestep of the call whose features `invert` recorded for a stored step.

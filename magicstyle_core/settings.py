@@ -117,7 +117,7 @@ class InversionSettings(_Settings):
 
     # A trajectory needs two points; 200 is four times what StyleID takes, and an end for what one job may cost.
     steps: int | None = _row(
-        None, "Inversion steps", "More: finer and slower; one model call each for every picture.",
+        None, "Inversion steps", "More: finer and slower; every picture is read again.",
         low=2, high=200, step=1, group="inversion",
     )  # fmt: skip
     # 64 pixels are one token in the coarsest layer of Stable Diffusion; 2048 are twice the size of its largest family.
@@ -280,6 +280,11 @@ def draft_steps(steps: int) -> int:
     Two of mini's five are 25 to 28 dB from the full render at a little over half of its time, three are 31 dB.
     """
     return max(1, min(MOST_DRAFT_STEPS, steps // 2))
+
+
+def inversion_calls(steps: int, corrections: int) -> int:
+    """Model calls that the inversion of one picture takes, see `method.invert`."""
+    return steps + corrections * (steps - 1)
 
 
 GROUPS_01 = {"structure": "coarse", "colour": "middle", "texture": "fine"}

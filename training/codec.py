@@ -5,8 +5,9 @@
 Its finest stage, at half a picture's size, gets as many channels and blocks as FINEST says, unless it has them. Round
 trips have to come back as a network sees them. Renders by the start's UNet, whose latents no encoder gives, have no
 picture to come back to: from afar they stay as the start's decoder draws them. Close up a critic must tell neither from
-pictures; since it learns slowly, what a decoder likes to print everywhere has losses of its own. Goes on from its
-checkpoint when started again, with a new critic; FOLDER/vae is as new as that.
+pictures: latents do not say where every pixel's detail lies, and of what is uncertain a distance wants the mean, which
+is blur. What a decoder likes to print everywhere has losses of its own. Goes on from its checkpoints when started
+again; FOLDER/vae is as new as those.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from magicstyle_core.hooks import Fusing, self_attention_layers
 from training.data import CONTENTS, STYLES, Pictures
 from training.fusion import fine_layers, inverted, live_render
-from training.judge import BLOCK, GREY_LEVEL, LAYERS, Features, Judge, detail, feature_loss, lattice, weights_file
+from training.judge import BLOCK, GREY_LEVEL, Judge, detail, feature_loss, lattice, weights_file
 from training.run import Run, from_command_line
 from training.train import BALANCE, TEMPERATURE, draw_strengths, schedule_of
 from training.widening import widened
@@ -30,44 +31,52 @@ FINEST = (48, 3)  # channels and blocks at half size; with (24, 1) relief and we
 PHOTOGRAPHS, SIZE = 3, 136  # and as many style pictures; pixels along a side: three tiles of `lattice` and a seam
 PAIRINGS = 3  # steps with the same inversions
 ALL_LAYERS = 0.25  # share of renders with FFA in all layers, as in training.matching
-RATE, CRITIC_RATE = 1.5e-4, 4e-4  # at 3e-4 the decoder stood still after six minutes; the critic's first guess
+RATE, CRITIC_RATE = 1.5e-4, 2e-4  # at 3e-4 the decoder stood still after six minutes; the critic's first guess
 SQUARES = 3  # along a side; of grain a third is left in their mean
 PLACE = 16  # pixels along the square that is to have as much detail as it should: two latents
 AFAR = 4  # pixels along the square whose mean a render keeps; what is finer is the decoder's to draw
-SEEN, WIDTH = ("detail", *LAYERS[:3]), 32  # what the critic sees, and its channels: a tenth of the judge's work
-# Weights of the losses. In the gradient of the last layer pixels and features are of one size. Chroma and single pixels
-# had been held so that they outweighed both a hundred times, which leaves blur. Each of the following took away what
-# had come without it: colours that flicker, dots along outlines, a chessboard in skies, a weave in skies.
-PIXELS, FEATURES = 6.0, 8.0
-COLOUR, ALTERNATION, PRINTED, ENERGY = 2.0, 60.0, 20.0, 0.5
-LATTICE, HELD, CONVINCING = 1.0, 4.0, 0.5
+CRITIC_FIRST = 150  # batches before the decoder learns: on round trips its loss falls from 2 to .25 in them
+# Weights of the losses. In the gradient of the last layer pixels and features are of one size, and CONVINCING makes the
+# critic's about twice both. Chroma and single pixels had been held so that they outweighed all a hundred times.
+# Each of the others took away what had come without it: colours that flicker, dots along outlines, a chessboard in
+# skies, a weave in skies.
+PIXELS, FEATURES, CONVINCING = 4.0, 8.0, 0.1
+COLOUR, ALTERNATION, PRINTED, ENERGY = 2.0, 20.0, 8.0, 1.0
+LATTICE, HELD = 0.5, 4.0
 CHROMA = ((-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))  # Cb and Cr of RGB, ITU-R BT.601
 
 
 class Critic(nn.Module):
-    """Tells pictures from what a decoder draws, place by place, by their detail and by what the judge sees."""
+    """Tells pictures from what a decoder draws, place by place; a place is 28 pixels wide."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        widths = {"detail": 3} | {
-            name: len(convolutions[-1][1]) for name, convolutions in zip(LAYERS, judge.blocks, strict=True)
-        }
-        self.heads = nn.ModuleDict(
-            {
-                name: nn.Sequential(
-                    nn.Conv2d(widths[name], WIDTH, 3 if name == "detail" else 1),
-                    nn.LeakyReLU(0.2),
-                    nn.Conv2d(WIDTH, WIDTH, 3),
-                    nn.LeakyReLU(0.2),
-                    nn.Conv2d(WIDTH, 1, 1),
-                )
-                for name in SEEN
-            }
+        self.stages = nn.Sequential(
+            nn.Conv2d(6, 32, 3),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(32, 64, 4, stride=2),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(64, 128, 4, stride=2),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(128, 128, 3),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(128, 1, 3),
         )
 
-    def forward(self, seen: Features) -> list[Tensor]:
-        """Scores of places, (pictures, 1, rows, columns) for each of SEEN; above 0: a picture."""
-        return [head(seen[name]) for name, head in self.heads.items()]
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scores of places, (pictures, 1, rows, columns); above 0: a picture.
+
+        It sees pictures and their detail. Of that a grey level in skies counts like many along outlines, or the critic
+        is blind to what a decoder prints: its loss alone falls to 1.3 then, not to .25.
+        """
+        scores: Tensor = self.stages(torch.cat([pixels, (detail(pixels) / GREY_LEVEL).asinh()], 1))
+        return scores
+
+
+def critic_error(critic: Critic, pixels: Tensor, drawn: Tensor) -> Tensor:
+    """The hinge loss of the critic alone: 2 where it tells nothing. No gradient reaches what was drawn."""
+    real, false = critic(torch.cat([pixels, drawn.detach()])).tensor_split([len(pixels)])
+    return F.relu(1 - real).mean() + F.relu(1 + false).mean()
 
 
 def energy(pixels: Tensor) -> Tensor:
@@ -100,16 +109,6 @@ def printed(pixels: Tensor) -> Tensor:
     return rows.unfold(2, SQUARES, 1).unfold(4, SQUARES, 1).mean((-1, -2)).abs().mean()
 
 
-def looked_at(judge: Judge, pixels: Tensor) -> Features:
-    """What the critic sees, and what the judge does."""
-    return {"detail": detail(pixels), **judge(pixels)}
-
-
-def relative(seen: Features, of: Features) -> Features:
-    """Each layer over the other's root mean square."""
-    return {name: seen[name] / of[name].square().mean().sqrt() for name in SEEN}
-
-
 def step_losses(
     vae: AutoencoderDC,
     before: AutoencoderDC,
@@ -122,37 +121,32 @@ def step_losses(
     """The losses of one batch by name, weighted; their sum is what decoder and critic minimise.
 
     Args:
-        before: how renders are to look from afar, and what detail they have at most.
+        before: how renders are to look from afar.
         pixels: pictures (pictures, 3, height, width) in [-1, 1]; `latents` are theirs.
         rendered: latents of renders (renders, channels, rows, columns), at most as many as there are pictures.
     """
     scale, count = vae.config.scaling_factor, len(rendered)
-    renders, trips = vae.decode(torch.cat([rendered, latents]) / scale).sample.tensor_split([count])
+    drawn = vae.decode(torch.cat([rendered, latents]) / scale).sample
+    renders, trips = drawn.tensor_split([count])
     some = torch.randperm(len(pixels), device=pixels.device)[:count]  # the network is the most of the work
     with torch.no_grad():
         wanted = before.decode(rendered / scale).sample
-        seen = looked_at(judge, pixels[some])
-    drawn = looked_at(judge, torch.cat([trips[some], renders]))
-    real, false = relative(seen, seen), relative(drawn, seen)
+        seen = judge(pixels[some])
     critic.requires_grad_(False)
-    convincing = torch.stack([-score.mean() for score in critic(false)]).mean()
+    convincing = -critic(drawn).mean()
     critic.requires_grad_(True)
-    false = {name: features.detach() for name, features in false.items()}
-    errors = [F.relu(1 - s).mean() + F.relu(1 + t).mean() for s, t in zip(critic(real), critic(false), strict=True)]
-    excess = F.relu(energy(renders) - energy(wanted))
-    of_trips = {name: features[:count] for name, features in drawn.items()}
     return {
         "pixels": PIXELS * (trips - pixels).abs().mean(),
-        "features": FEATURES * feature_loss(of_trips, seen).mean(),
+        "features": FEATURES * feature_loss(judge(trips[some]), seen).mean(),
         "colour": COLOUR * (colour_difference(trips, pixels) + colour_difference(renders, wanted)),
         "alternation": ALTERNATION * (alternation(trips - pixels) + alternation(renders - wanted)),
         "printed": PRINTED * (printed(trips - pixels) + printed(detail(renders))),
-        "energy": ENERGY * ((energy(trips) - energy(pixels)).abs().mean() + excess.mean()),
+        "energy": ENERGY * (energy(trips) - energy(pixels)).abs().mean(),
         "lattice": LATTICE * F.relu(lattice(trips) - lattice(pixels)).mean(),
         "held": HELD * F.avg_pool2d(renders - wanted, AFAR).abs().mean(),
         "lattice of renders": LATTICE * lattice(renders).mean(),
         "convincing": CONVINCING * convincing,
-        "critic": torch.stack(errors).mean(),
+        "critic": critic_error(critic, pixels, drawn),
     }
 
 
@@ -166,16 +160,34 @@ def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None
     unet = UNet2DConditionModel.from_pretrained(start / "unet").to(device, memory_format=torch.channels_last)
     unet.requires_grad_(False)
     schedule = schedule_of(DDIMScheduler.from_pretrained(start / "scheduler"), device)
-    critic = Critic(judge).to(device)
+    critic, saved = Critic().to(device), data / "critic.pt"
     learning_critic = torch.optim.AdamW(critic.parameters(), CRITIC_RATE, betas=(0.5, 0.99))
     run = Run({"vae": vae}, {"vae.decoder": RATE}, data / "codec.pt", minutes)
     rng = run.generator()
     places = torch.arange(PHOTOGRAPHS, device=device)
-    while run.fraction < 1:
+
+    @torch.no_grad()
+    def draw() -> tuple[Tensor, Tensor]:
+        """Photographs and as many style pictures (2 * PHOTOGRAPHS, 3, SIZE, SIZE), and their latents."""
         drawn = [pictures.draw(rng, shares, PHOTOGRAPHS, SIZE) for shares in (CONTENTS, STYLES)]
-        pixels = torch.cat(drawn).to(device)  # (2 * PHOTOGRAPHS, 3, SIZE, SIZE)
+        pixels = torch.cat(drawn).to(device)
+        return pixels, vae.encode(pixels).latent * vae.config.scaling_factor
+
+    def save() -> None:
+        run.save()
+        torch.save(critic.state_dict(), saved)
+
+    if saved.exists():
+        critic.load_state_dict(torch.load(saved, weights_only=True, map_location=device))
+    for _ in range(0 if saved.exists() else CRITIC_FIRST):
+        pixels, latents = draw()
         with torch.no_grad():
-            latents = vae.encode(pixels).latent * vae.config.scaling_factor
+            trips = vae.decode(latents / vae.config.scaling_factor).sample
+        learning_critic.zero_grad()
+        critic_error(critic, pixels, trips).backward()
+        learning_critic.step()
+    while run.fraction < 1:
+        pixels, latents = draw()
         known = inverted(unet, schedule, latents)
         for turn in range(PAIRINGS):
             strength = latents.new_full((1, 1, *latents.shape[2:]), draw_strengths(rng, 1).item())
@@ -190,8 +202,8 @@ def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None
             learning_critic.step()
             run.report(losses)
         if run.save_is_due:
-            run.save()
-    run.save()
+            save()
+    save()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from magicstyle_core.images import Picture
 from magicstyle_core.layers import choose_blocks
 from magicstyle_core.metadata import circumstances
 from magicstyle_core.serving.jobs import Aim, Pause, Phase, Step, Waiting
-from magicstyle_core.settings import FusionSettings, InversionSettings, draft_steps
+from magicstyle_core.settings import FusionSettings, InversionSettings, draft_steps, inversion_calls
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,9 +72,10 @@ class Task:
     rendering: Rendering | None = None
     aim: Aim | None = None  # where the lens points at what is rendered, instead of a picture
 
-    def most_calls(self, steps: int) -> int:
-        """Model calls when no features are stored and inversions take so many steps."""
-        new = steps * sum(source.inversion is None for source in self.sources)
+    def most_calls(self, facts: Facts) -> int:
+        """Model calls when no features are stored."""
+        steps = self.inversion.steps or facts.steps
+        new = inversion_calls(steps, facts.corrections) * sum(source.inversion is None for source in self.sources)
         if self.rendering is None:
             return new
         count = self.rendering.settings.render_steps or steps
@@ -147,6 +148,7 @@ class Facts:
     preset: str  # to begin with
     layers: tuple[LayerFacts, ...]
     multiple: int = 8  # sides of pictures are multiples of it
+    corrections: int = 0  # of every step of an inversion
 
 
 class Place(Protocol):
@@ -194,7 +196,7 @@ class Here:
         layers = tuple(
             LayerFacts(name, first[name].label, first[name].level, first[name].group) for name in reversed(first)
         )
-        self.facts = Facts(model.name, model.steps, model.size, model.preset, layers, model.multiple)
+        self.facts = Facts(model.name, model.steps, model.size, model.preset, layers, model.multiple, model.corrections)
         self.known, self.keep = engine.known, engine.keep
         self.forget, self.stats = engine.forget, engine.stats
 
@@ -221,7 +223,7 @@ class ZeroGPU(Here):
         super().__init__(engine)
 
         def seconds(task: Task) -> int:
-            return min(MAX_SECONDS, START_SECONDS + int(task.most_calls(self.facts.steps) * SECONDS_PER_CALL))
+            return min(MAX_SECONDS, START_SECONDS + int(task.most_calls(self.facts) * SECONDS_PER_CALL))
 
         @spaces.GPU(duration=seconds)
         def work_there(task: Task) -> Generator[Answer, None, None]:

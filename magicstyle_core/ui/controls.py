@@ -11,7 +11,17 @@ from gradio.components import Component
 
 from magicstyle_core.serving.jobs import Job
 from magicstyle_core.serving.places import Place
-from magicstyle_core.settings import KEPT, TABLE, FusionSettings, Group, InversionSettings, Setting, apply_preset, table
+from magicstyle_core.settings import (
+    KEPT,
+    TABLE,
+    FusionSettings,
+    Group,
+    InversionSettings,
+    Setting,
+    apply_preset,
+    inversion_calls,
+    table,
+)
 from magicstyle_core.ui.diagram import diagram
 from magicstyle_core.ui.inputs import Radio, Slider
 from magicstyle_core.ui.texts import label
@@ -123,7 +133,8 @@ class Controls:
         stored = [visit.visitor.depths.get(f"{path} {job.inversion.size}", set()) for path in job.images]
         missing = [depths for depths in stored if max(depths, default=0) < (job.inversion.steps or 0)]
         is_new = missing and len(missing) == len(stored)
-        text = visit.say("cost_new", steps=job.inversion.steps, calls=len(stored) * (job.inversion.steps or 0))
+        each = inversion_calls(job.inversion.steps or 0, self.place.facts.corrections)
+        text = visit.say("cost_new", steps=job.inversion.steps, calls=len(stored) * each)
         return {self.cost: note(text if is_new else visit.say("cost_none"))}
 
     def connect(self) -> list[Any]:

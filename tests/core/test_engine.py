@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
 from magicstyle_core.bank import FeatureBank
-from magicstyle_core.settings import table
+from magicstyle_core.settings import inversion_calls, table
 
 STEPS = 8
 
@@ -135,7 +135,7 @@ def test_what_each_action_costs_in_unet_calls(
     def invert(image: Image.Image) -> Inversion:
         return engine.invert(image, InversionSettings(steps=10), session="costs")
 
-    assert calls(lambda: [invert(astronaut), invert(painted)]) == 20
+    assert calls(lambda: [invert(astronaut), invert(painted)]) == 2 * inversion_calls(10, engine.model.corrections)
     assert calls(lambda: [invert(astronaut), invert(painted)]) == 0
     content, style = invert(astronaut), invert(painted)
     for strength in (0.4, 0.9):
@@ -229,7 +229,8 @@ def test_banked_and_recomputed_features_give_the_same_picture(
     settings = InversionSettings(steps=STEPS)
     before = engine.model.unet_calls
     recomputed = poor.stylize(poor.invert(astronaut, settings), poor.invert(painted, settings), FusionSettings())
-    assert engine.model.unet_calls - before == 5 * STEPS  # two inversions, then three rows per step
+    inverting = 2 * inversion_calls(STEPS, engine.model.corrections)
+    assert engine.model.unet_calls - before == inverting + 3 * STEPS  # three rows per step
     assert recomputed.unet_calls == 3 * STEPS
     assert poor.stats()["bytes"]["device"] == 0
     assert psnr(recomputed.image, engine.stylize(content, style, FusionSettings()).image) >= 40
@@ -406,4 +407,4 @@ def test_the_same_pixels_are_the_same_inversion_whatever_the_file(
     assert engine.invert(tmp_path / "b.bmp", settings, session="files") is first
     assert engine.model.unet_calls == before
     assert engine.invert(painted, settings.replace(steps=5), session="files").steps == 5
-    assert engine.model.unet_calls == before + 5
+    assert engine.model.unet_calls == before + inversion_calls(5, engine.model.corrections)

@@ -13,7 +13,7 @@ from magicstyle_core.loading import choose_device, choose_dtype, load
 
 def test_sd1_layout_loads(tiny_sd1: Path) -> None:
     model = load(str(tiny_sd1), device="cpu", dtype="fp32")
-    assert (model.size, model.multiple, model.margin, model.t_max) == (64, 8, 0, 1000)
+    assert (model.size, model.multiple, model.margin, model.corrections, model.t_max) == (64, 8, 0, 0, 1000)
     assert (model.preset, model.prediction_type) == ("StyleID's attention", "epsilon")
     assert model.prompt.tokens.shape == (1, 77, 32)
     scheduler = DDIMScheduler.from_pretrained(tiny_sd1, subfolder="scheduler")
@@ -27,7 +27,7 @@ def test_sd2_layout_loads(tiny_sd2: Path) -> None:
 
 def test_the_embedded_model_says_what_it_wants() -> None:
     model = load("mini", device="cpu")
-    assert (model.steps, model.t_max) == (5, 250)
+    assert (model.steps, model.t_max, model.corrections) == (5, 250, 2)
     assert (model.size, model.margin, model.preset, model.dtype) == (384, 2, "Attention alone", torch.float32)
 
 

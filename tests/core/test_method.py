@@ -23,6 +23,7 @@ from magicstyle_core.method import (
     smoothed,
     subset,
 )
+from magicstyle_core.settings import inversion_calls
 from tests.randoms import randoms
 
 CONFIG = {
@@ -108,14 +109,14 @@ def denoiser(twist: float = 0.0) -> Callable[[Tensor, int], Tensor]:
     return denoise
 
 
-def inverted(latents: Tensor, steps: int = T) -> Trajectory:
-    run = method.invert(denoiser(), latents, schedule(steps), lambda i: nullcontext())
+def inverted(latents: Tensor, steps: int = T, corrections: int = 0) -> Trajectory:
+    run = method.invert(denoiser(), latents, schedule(steps), lambda i: nullcontext(), corrections)
     yielded = []
     while True:
         try:
             yielded.append(next(run))
         except StopIteration as stop:
-            assert yielded == list(range(1, steps + 1))
+            assert yielded == list(range(1, inversion_calls(steps, corrections) + 1))
             trajectory: Trajectory = stop.value
             return trajectory
 
@@ -145,6 +146,17 @@ def latents_of(seed: int, *size: int) -> Tensor:
     mixing = torch.randn(4, 4, generator=generator)
     white = torch.randn(1, 4, *(size or (8, 8)), generator=generator)
     return torch.einsum("dc,bchw->bdhw", mixing, white) + mixing[0].view(1, 4, 1, 1)
+
+
+def test_corrections_bring_the_bare_way_down_back_to_where_it_began() -> None:
+    latents, errors = latents_of(3), []
+    for corrections in (0, 1, 2, 4, 30):
+        content = inverted(latents, corrections=corrections)
+        *_, last = rendered(content, whole(1.0), twist=0.0, residual=0.0)
+        expected = move(latents, content.noise[0], schedule().alphas[0], schedule().final_alpha)
+        errors.append((last.latents - expected).abs().max().item())
+    assert all(worse > 1.5 * better for worse, better in pairwise(errors)), errors
+    assert errors[-1] < 1e-4
 
 
 def test_noise_is_filed_under_the_latents_that_it_was_seen_with() -> None:

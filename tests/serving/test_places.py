@@ -28,6 +28,7 @@ from magicstyle_core.serving.places import (
     ZeroGPU,
     place_for,
 )
+from magicstyle_core.settings import inversion_calls
 
 STEPS, SIZE = 6, 64
 
@@ -94,7 +95,7 @@ def test_elsewhere_gives_the_same_picture_and_its_inversions_are_kept_here(
     assert all(source.inversion is None for source in first.sources)
     answers = list(elsewhere.run(first))
     inverted = [answer for answer in answers if isinstance(answer, Inverted)]
-    assert [answer.calls for answer in inverted] == [STEPS, STEPS]
+    assert [answer.calls for answer in inverted] == [inversion_calls(STEPS, own.model.corrections)] * 2
     draft, full = (answer for answer in answers if isinstance(answer, Rendered))
     assert (draft.is_draft, full.is_draft) == (True, False)
     for answer in inverted:
@@ -113,11 +114,13 @@ def test_a_task_asks_for_the_seconds_that_it_may_take(
     elsewhere: ZeroGPU, tmp_path: Path, astronaut: Image.Image, painted: Image.Image
 ) -> None:
     wish = task(elsewhere, tmp_path, astronaut, painted)
-    calls = 2 * STEPS + (STEPS + STEPS // 2) * 3
-    assert wish.most_calls(STEPS) == calls
+    rendering = (STEPS + STEPS // 2) * 3
+    assert wish.most_calls(elsewhere.facts) == rendering + 2 * inversion_calls(STEPS, elsewhere.facts.corrections)
+    deeper = replace(wish, inversion=wish.inversion.replace(steps=9 * STEPS))
+    assert deeper.most_calls(elsewhere.facts) > 8 * wish.most_calls(elsewhere.facts)
     next(elsewhere.run(wish))
     seconds = places.spaces.seconds
-    assert seconds == [places.START_SECONDS + int(wish.most_calls(elsewhere.facts.steps) * places.SECONDS_PER_CALL)]
+    assert seconds == [places.START_SECONDS + int(wish.most_calls(elsewhere.facts) * places.SECONDS_PER_CALL)]
 
 
 def test_every_step_can_be_seen_for_the_calls_of_one_render(

@@ -7,14 +7,14 @@ import copy
 import torch
 from diffusers import AutoencoderDC
 
-from training.codec import Critic, alternation, colour_difference, energy, printed, step_losses
-from training.judge import Judge, lattice
+from training.codec import Critic, alternation, colour_difference, critic_error, energy, printed, step_losses
+from training.judge import GREY_LEVEL, Judge, lattice
 from training.widening import widened
 
 
 def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC, judge: Judge) -> None:
     pixels = torch.rand(4, 3, 72, 72, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    wide, critic = widened(vae, channels=12, blocks=2), Critic(judge)
+    wide, critic = widened(vae, channels=12, blocks=2), Critic()
     encoder, untaught = (copy.deepcopy(part.state_dict()) for part in (wide.encoder, critic))
     wide.encoder.requires_grad_(False)
     optimiser = torch.optim.AdamW([*wide.decoder.parameters(), *critic.parameters()], 3e-3)
@@ -39,7 +39,7 @@ def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC,
 
 def test_the_decoder_alone_convinces_and_the_critic_alone_learns_to_tell(vae: AutoencoderDC, judge: Judge) -> None:
     pixels = torch.rand(4, 3, 72, 72, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    critic, latents = Critic(judge), vae.encode(pixels).latent * vae.config.scaling_factor
+    critic, latents = Critic(), vae.encode(pixels).latent * vae.config.scaling_factor
     vae.decoder.requires_grad_(True)
     for name, learns, stays in (("convincing", vae.decoder, critic), ("critic", critic, vae.decoder)):
         losses = step_losses(vae, copy.deepcopy(vae), judge, critic, pixels, latents, latents[:2])
@@ -47,6 +47,21 @@ def test_the_decoder_alone_convinces_and_the_critic_alone_learns_to_tell(vae: Au
         assert any(p.grad is not None and p.grad.any() for p in learns.parameters()), name
         assert all(p.grad is None for p in stays.parameters()), name
         learns.zero_grad()
+
+
+def test_a_critic_learns_to_see_a_weave_of_two_grey_levels_over_strokes() -> None:
+    generator, critic = torch.Generator().manual_seed(6), Critic()
+    optimiser = torch.optim.AdamW(critic.parameters(), 1e-3, betas=(0.5, 0.99))
+    rows, columns = torch.arange(64)[:, None], torch.arange(64)
+    weave = 2 * GREY_LEVEL * (1 - 2 * ((rows + columns) % 4 < 2).float())
+    for _ in range(80):
+        coarse = torch.rand(4, 3, 16, 16, generator=generator) * 1.6 - 0.8
+        pictures = torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic")
+        error = critic_error(critic, pictures, pictures + weave)
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+    assert error < 0.5
 
 
 def test_colour_difference_sees_flicker_and_no_grey_strokes() -> None:
