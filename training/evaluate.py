@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import skimage.data
+import torch
 from PIL import Image, ImageOps
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
@@ -34,6 +35,7 @@ from training.judge import lattice
 
 SIZE = 256
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+SHARES = (0.3, 0.5)  # of the style's latents in a cross-fade
 FOUND = 0.6  # of a face's area is the same place
 COLUMNS = ("FFA", "FFA off", "no UNet output")
 WITH_PALETTE = {"palette": "both"}  # beside the model's own preset, which is FFA alone
@@ -100,6 +102,12 @@ class Evaluation:
         ):  # fmt: skip
             latents = step.latents
         return np.asarray(to_image(model.decode(latents).cpu()))
+
+    def cross_fade(self, content: Subject, style: Subject, share: float) -> np.ndarray:
+        """Both pictures seen through each other: what style and texture are worth where nothing is painted at all."""
+        first, second = (subject.inversion.trajectory.latents[0] for subject in (content, style))
+        latents = torch.lerp(first, second, share).to(self.engine.model.device)
+        return np.asarray(to_image(self.engine.model.decode(latents).cpu()))
 
     def figures(self, result: np.ndarray, content: Subject, style: Subject) -> tuple[float, float, float]:
         """Style, texture and content."""
@@ -194,6 +202,15 @@ def report(evaluation: Evaluation) -> None:
         ]
         by_strength.append([strength, *map(float, np.mean(values, axis=0))])
     _table("By strength, held-out paintings", ("strength", *names), by_strength)
+    faded = []
+    for share in SHARES:
+        values = [
+            evaluation.figures(evaluation.cross_fade(content, style, share), content, style)
+            for content in evaluation.photographs
+            for style in evaluation.held_out
+        ]
+        faded.append([share, *map(float, np.mean(values, axis=0))])
+    _table("A cross-fade of latents in place of the method, held-out paintings", ("share of the style", *names), faded)
     draws = (evaluation.with_ffa, evaluation.without_ffa, evaluation.without_unet)
     _table(
         f"Nearest of {len(evaluation.styles)} styles by texture",
