@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -188,35 +188,26 @@ class Trajectory:
 def invert(
     denoise: Denoise, latents: Tensor, schedule: Schedule, record: Around, corrections: int = 0
 ) -> Generator[int, None, Trajectory]:
-    """Inverts clean latents z_0 (batch, channels, height, width) along the schedule.
+    """Inverts clean latents z_0 (batch, channels, height, width) along the schedule. Yields the number of calls done.
 
     At each i the model sees (z_i, t_i), within `record(i)`; its noise estimate e_i moves z_i to z_{i+1}. Features and
     noise are so filed under the very point at which the way down will ask for them, and T calls serve everything.
 
-    The way down will leave z_{i+1} with the estimate there, not with e_i, and miss z_i by what they differ. Each
-    correction moves z_i anew with the estimate at the z_{i+1} of before, a fixed-point iteration whose end misses
-    nothing (Pan et al., Effective Real Image Editing with Accelerated Iterative Diffusion Inversion, 2023). It takes
-    T - 1 calls.
-
-    Yields:
-        The number of calls done, up to `settings.inversion_calls`.
+    The way down will leave z_{i+1} with the estimate there. Each of the `corrections` moves z_i anew with that, a fixed
+    point iteration of T - 1 calls (Pan et al., Accelerated Iterative Diffusion Inversion, 2023).
     """
-    seen: list[Tensor] = []
-    noise: list[Tensor] = []
-    calls = 0
+    seen, noise, calls = list[Tensor](), list[Tensor](), count(1)
     for i, timestep in enumerate(schedule.timesteps):
         if i:
             below, levels = latents, schedule.alphas[i - 1 : i + 1]
             latents = move(below, noise[-1], *levels)
             for _ in range(corrections):
                 latents = move(below, denoise(latents, timestep), *levels)
-                calls += 1
-                yield calls
+                yield next(calls)
         with record(i):
             noise.append(denoise(latents, timestep))
         seen.append(latents)
-        calls += 1
-        yield calls
+        yield next(calls)
     return Trajectory(torch.stack(seen), torch.stack(noise))
 
 

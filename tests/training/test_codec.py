@@ -23,7 +23,8 @@ def test_the_decoder_loses_its_lattice_and_the_encoder_stays(vae: AutoencoderDC,
     for _ in range(80):
         torch.manual_seed(0)  # which pictures the judge sees
         losses = step_losses(wide, vae, judge, critic, pixels, latents, rendered)
-        total = torch.stack(list(losses.values())).sum()
+        # Noise is no picture that a decoder of this size could draw: convincing a critic of it leads elsewhere.
+        total = torch.stack([loss for name, loss in losses.items() if name != "convincing"]).sum()
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
