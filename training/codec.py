@@ -37,9 +37,9 @@ PLACE = 16  # pixels along the square that is to have as much detail as it shoul
 AFAR = 4  # pixels along the square whose mean a render keeps; what is finer is the decoder's to draw
 CRITIC_FIRST = 150  # batches before the decoder learns: on round trips its loss falls from 2 to .25 in them
 # Weights of the losses. In the gradient of the last layer pixels, features and what is printed have a norm of about 1,
-# colour and alternation 4, energy 20, and the critic 140: with a tenth of that round trips were as near to pictures by
-# dB and less by texture. Where colour and single pixels led, all blurred. Before the critic saw them, marks came where
-# one of these was missing: colours that flicker, dots along outlines, a chessboard in skies, a weave in skies.
+# colour and alternation 4, energy 20, the critic 140. With pixels 4, features 8, alternation 20, printed 8 round trips
+# had .1 to .2 dB more and less texture (docs/training.md); where colour and single pixels led, all blurred. Before the
+# critic saw them, marks came where one loss was missing: flickering colours, dots along outlines, chessboards, weaves.
 PIXELS, FEATURES, CONVINCING = 2.0, 4.0, 0.1
 COLOUR, ALTERNATION, PRINTED, ENERGY = 2.0, 5.0, 2.0, 1.0
 LATTICE, HELD = 0.5, 4.0
