@@ -131,10 +131,11 @@ class Controls:
     def cost_of(self, visit: Visit, job: Job) -> Updates:
         """What changing the steps or the size will cost."""
         stored = [visit.visitor.depths.get(f"{path} {job.inversion.size}", set()) for path in job.images]
-        missing = [depths for depths in stored if max(depths, default=0) < (job.inversion.steps or 0)]
+        steps = job.inversion.steps or self.place.facts.steps
+        missing = [depths for depths in stored if max(depths, default=0) < steps]
         is_new = missing and len(missing) == len(stored)
-        each = inversion_calls(job.inversion.steps or 0, self.place.facts.corrections)
-        text = visit.say("cost_new", steps=job.inversion.steps, calls=len(stored) * each)
+        calls = len(stored) * inversion_calls(steps, self.place.facts.corrections)
+        text = visit.say("cost_new", steps=steps, calls=calls)
         return {self.cost: note(text if is_new else visit.say("cost_none"))}
 
     def connect(self) -> list[Any]:
