@@ -91,9 +91,14 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def page(context: BrowserContext, url: str, place: FlatPlace) -> Iterator[Page]:
+def errors() -> list[str]:
+    """Errors in the page's console, and addresses elsewhere that it asked for."""
+    return []
+
+
+@pytest.fixture
+def page(context: BrowserContext, url: str, place: FlatPlace, errors: list[str]) -> Iterator[Page]:
     """A fresh page. It fails the test on any error in the console and any request elsewhere."""
-    errors: list[str] = []
     page = open_page(context, url)
     page.on("console", lambda message: errors.append(message.text) if message.type in SERIOUS else None)
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -285,12 +285,14 @@ def test_a_png_brings_everything_back_and_renders(stylized: Page, style: Path, t
     expect(stylized.locator("#settings-note")).to_contain_text("another one than the file's")
 
 
-def test_a_reload_brings_everything_back(stylized: Page, place: FlatPlace) -> None:
+def test_a_reload_brings_everything_back(stylized: Page, place: FlatPlace, errors: list[str]) -> None:
     number(stylized, "strength").fill("0.5")
     number(stylized, "strength").press("Tab")
     expect_caption(stylized, "Picture 2: strength 0.5")
     calls = place.calls
     stylized.reload()
+    for error in [error for error in errors if "BodyStreamBuffer was aborted" in error or "errored out" in error]:
+        errors.remove(error)  # the page that was left, of Gradio's event stream, where that was still open
     expect_caption(stylized, "Picture 2: strength 0.5")
     expect(stylized.locator("#history img")).to_have_count(2)
     expect(number(stylized, "strength")).to_have_value("0.5")
