@@ -246,8 +246,8 @@ class StyleEngine:
         """What surrounds the UNet call at a stored step: FFA in the layers of the plan, and the model's lock."""
         settings, weights = wish.settings, [weight for _, weight in wish.styles]
         how = Fusing(
-            wish.strength, settings.structure, settings.temperature, settings.balance, settings.fusion, weights,
-            self.model.attend, [style.trajectory.allowed for style, _ in wish.styles],
+            wish.strength, settings.structure, settings.temperature, settings.balance, settings.neighbours,
+            settings.fusion, weights, self.model.attend, wish.looked_at,
         )  # fmt: skip
 
         @contextmanager

@@ -112,36 +112,54 @@ class Fusing:
     structure: float = 0.0
     temperature: float = 1.0
     balance: float = 0.0
+    neighbours: float = 0.0
     fusion: Fusion = "blend"
     weights: Sequence[float] = (1.0,)  # of the styles, positive
     attend: Attend = sdpa
-    allowed: Sequence[Tensor | None] = ()  # of each style, where it may be looked at; () = everywhere in all
+    # Of each style where it may be looked at, bool (height, width) of its latents; () = as large as the target, all.
+    allowed: Sequence[Tensor] = ()
 
     def at(self, layer: Layer) -> Tensor:
         """Strength per query of a layer: (batch or 1, 1, tokens, 1)."""
         rows, columns = layer.size(self.strength.shape[2], self.strength.shape[3])
         return F.adaptive_avg_pool2d(self.strength, (rows, columns)).flatten(1)[:, None, :, None]
 
-    def part(self, layer: Layer, styles: Sequence[Tensor]) -> list[Tensor]:
-        """Of the styles' inputs of a layer (batch, tokens, channels) the tokens that may be looked at.
+    def places(self, layer: Layer) -> list[Tensor]:
+        """Of each style the tokens that may be looked at, as `neighbourhoods` has them.
 
         The others get no attention at all: a softmax without a key is the one with -inf for its logit.
         """
-        allowed = self.allowed or [None] * len(styles)
-        return [
-            style if map_ is None else style[:, allowed_tokens(layer, map_)]
-            for style, map_ in zip(styles, allowed, strict=True)
-        ]
+        return [neighbourhoods(layer, map_) for map_ in self.allowed or [self.everywhere] * len(self.weights)]
+
+    @property
+    def everywhere(self) -> Tensor:
+        """All of the target's latents, bool (latent_height, latent_width)."""
+        return torch.ones(self.strength.shape[2:], dtype=torch.bool)
 
 
-def allowed_tokens(layer: Layer, allowed: Tensor) -> Tensor:
+def neighbourhoods(layer: Layer, allowed: Tensor) -> Tensor:
     """Numbers of the layer's tokens at least half of which may be looked at; where there is none, of the nearest one.
 
     Args:
         allowed: bool (height, width) of the latents.
+
+    Returns:
+        Each token, then those above, below, left and right of it, int (tokens, 5); in place of one that is outside,
+        or may not be looked at, stands the token itself.
     """
-    share = F.adaptive_avg_pool2d(allowed[None].float(), layer.size(*allowed.shape)).flatten()  # (tokens,)
-    return (share >= min(0.5, float(share.max()))).nonzero()[:, 0]
+    rows, columns = layer.size(*allowed.shape)
+    share = F.adaptive_avg_pool2d(allowed[None].float(), (rows, columns)).flatten()  # (all tokens,)
+    inside = share >= min(0.5, float(share.max()))
+    tokens = inside.nonzero()[:, 0]
+    row, column = tokens // columns, tokens % columns
+    around = torch.stack(
+        [
+            (row + down).clamp(0, rows - 1) * columns + (column + right).clamp(0, columns - 1)
+            for down, right in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+        ],
+        1,
+    )  # (tokens, 5)
+    return torch.where(inside[around], around, tokens[:, None])
 
 
 def by_heads(attn: Attention, projected: Tensor) -> Tensor:
@@ -149,33 +167,57 @@ def by_heads(attn: Attention, projected: Tensor) -> Tensor:
     return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
 
 
+def compared(projected: Tensor, places: Tensor, neighbours: float) -> Tensor:
+    """Queries or keys of the tokens in `places` as FFA compares them: beside its own, each has its neighbours', so
+    that their dot products come to q k + neighbours * (the sum of the neighbours' q k).
+
+    Args:
+        projected: (batch, heads, all tokens, dim).
+        places: as `neighbourhoods` has them.
+
+    Returns:
+        (batch, heads, tokens, dim), with neighbours 5 * dim.
+    """
+    if not neighbours:
+        return projected[:, :, places[:, 0]]
+    around = projected[:, :, places]  # (batch, heads, tokens, 5, dim)
+    weights = around.new_full((5, 1), neighbours**0.5)
+    weights[0] = 1
+    return (around * weights).flatten(3)
+
+
 def fused_attention(
-    attn: Attention, target: Tensor, content: Tensor, styles: Sequence[Tensor], how: Fusing, strength: Tensor
+    attn: Attention, target: Tensor, content: Tensor, styles: Sequence[Tensor], how: Fusing, layer: Layer
 ) -> Tensor:
     """A self-attention layer's output for the target by FFA.
 
     Args:
         target, content: inputs of the layer, (batch, tokens, channels).
         styles: the same, of any number of tokens each.
-        strength: `how.at(layer)`.
 
     Returns:
         (batch, tokens, channels).
     """
-    heads = partial(by_heads, attn)
-    style = torch.cat(list(styles), dim=1)  # (batch, style_tokens, channels)
+    heads, strength, places = partial(by_heads, attn), how.at(layer).to(target), how.places(layer)
     bias = None
     if len(styles) > 1:  # log weight of every style token; a larger picture does not weigh more
-        weighted = zip(styles, how.weights, strict=True)
-        bias = torch.cat([style.new_full((s.shape[1],), math.log(w / s.shape[1])) for s, w in weighted])
+        weighted = zip(places, how.weights, strict=True)
+        bias = torch.cat([target.new_full((len(p),), math.log(w / len(p))) for p, w in weighted])
+    values = [heads(attn.to_v(style[:, p[:, 0]])) for style, p in zip(styles, places, strict=True)]
+    keys = [compared(heads(attn.to_k(style)), p, how.neighbours) for style, p in zip(styles, places, strict=True)]
+    own_places = neighbourhoods(layer, how.everywhere)
+
+    def queries(hidden_states: Tensor) -> Tensor:
+        return compared(heads(attn.to_q(hidden_states)), own_places, how.neighbours)
+
     style_alone = how.fusion == "blend" and bool((strength == 1).all())
     fused = feature_fusion_attention(
-        heads(attn.to_q(target)),
-        heads(attn.to_q(content)) if how.structure else None,
+        queries(target),
+        queries(content) if how.structure else None,
         None if style_alone else heads(attn.to_k(content)),
         None if style_alone else heads(attn.to_v(content)),
-        heads(attn.to_k(style)),
-        heads(attn.to_v(style)),
+        torch.cat(keys, 2),
+        torch.cat(values, 2),
         strength=strength,
         structure=how.structure,
         temperature=how.temperature,
@@ -190,14 +232,12 @@ def fused_attention(
 class _Fuse:
     """The target's self-attention replaced by FFA over stored layer inputs."""
 
-    def __init__(self, content: Tensor, styles: Sequence[Tensor], how: Fusing, strength: Tensor) -> None:
-        self.content, self.styles, self.how, self.strength = content, styles, how, strength
+    def __init__(self, content: Tensor, styles: Sequence[Tensor], how: Fusing, layer: Layer) -> None:
+        self.content, self.styles, self.how, self.layer = content, styles, how, layer
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         styles = [style.to(hidden_states) for style in self.styles]
-        return fused_attention(
-            attn, hidden_states, self.content.to(hidden_states), styles, self.how, self.strength.to(hidden_states)
-        )
+        return fused_attention(attn, hidden_states, self.content.to(hidden_states), styles, self.how, self.layer)
 
 
 @contextmanager
@@ -206,9 +246,7 @@ def fuse(
 ) -> Iterator[None]:
     """Within the block, the given layers attend by FFA over these features."""
     processors = {
-        layer.name: _Fuse(
-            content[layer.name], how.part(layer, [features[layer.name] for features in styles]), how, how.at(layer)
-        )
+        layer.name: _Fuse(content[layer.name], [features[layer.name] for features in styles], how, layer)
         for layer in layers
     }
     with installed(unet, processors):

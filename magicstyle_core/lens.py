@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,7 @@ from magicstyle_core import method
 from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.hooks import Fusing, allowed_tokens, by_heads, record
+from magicstyle_core.hooks import Fusing, by_heads, compared, neighbourhoods, record
 from magicstyle_core.images import Picture
 from magicstyle_core.layers import Layer
 from magicstyle_core.plan import Plan, Styles, plan
@@ -66,25 +64,24 @@ def look(
     content_features = features(content, step)
     style_features = [features(style, step) for style, _ in wish.styles]
     maps = [torch.zeros(1, 1, *style.trajectory.latents.shape[3:]) for style, _ in wish.styles]
+    how = Fusing(wish.strength, weights=[weight for _, weight in wish.styles], allowed=wish.looked_at)
     for layer in layers:
         attn, token = engine.model.unet.get_submodule(layer.name), _token(engine, content, layer, spot)
-        heads = partial(by_heads, attn)
+        places, own_places = how.places(layer), neighbourhoods(layer, how.everywhere)
         target = seen[layer.name]  # (1, tokens, channels)
         query, own = (attn.to_q(states) for states in (target, content_features[layer.name].to(target)))
-        query = heads(query + settings.structure * (own - query))
-        keys = [heads(attn.to_k(features_s[layer.name].to(target))) for features_s in style_features]
-        key, scale = torch.cat(keys, 2), settings.temperature * query.shape[-1] ** -0.5
+        query = by_heads(attn, query + settings.structure * (own - query))  # (1, heads, tokens, dim)
+        scale, query = settings.temperature * query.shape[-1] ** -0.5, compared(query, own_places, settings.neighbours)
+        keys = [by_heads(attn, attn.to_k(features_s[layer.name].to(target))) for features_s in style_features]
+        key = torch.cat([compared(k, p, settings.neighbours) for k, p in zip(keys, places, strict=True)], 2)
         dots = (query[0, :, token, None] * key[0]).sum(2).float() * scale  # (heads, style_tokens)
         if settings.balance:
-            dots -= settings.balance * method.demand(query, key, Fusing(wish.strength).at(layer).to(query), scale)[0]
+            dots -= settings.balance * method.demand(query, key, how.at(layer).to(query), scale)[0]
         logits = []
-        for part, (style, weight) in zip(dots.split([k.shape[2] for k in keys], 1), wish.styles, strict=True):
-            looked_at = torch.arange(part.shape[1])
-            if style.trajectory.allowed is not None:
-                looked_at = allowed_tokens(layer, style.trajectory.allowed)
-            bias = torch.full_like(part, -torch.inf)
-            bias[:, looked_at] = np.log(weight / len(looked_at))
-            logits.append(part + bias)
+        for part, k, p, weight in zip(dots.split([len(p) for p in places], 1), keys, places, how.weights, strict=True):
+            everywhere = dots.new_full((dots.shape[0], k.shape[2]), -torch.inf)
+            everywhere[:, p[:, 0]] = part + np.log(weight / len(p))
+            logits.append(everywhere)
         shares = torch.cat(logits, 1).softmax(1).mean(0).cpu().split([part.shape[1] for part in logits])
         for total, share in zip(maps, shares, strict=True):
             rows, columns = total.shape[2:]

@@ -80,11 +80,11 @@ def feature_fusion_attention(
         joint:  one softmax over both key sets, the log-odds of strength added to the style's logits
 
     Args:
-        query: (batch, heads, tokens, dim).
+        query: (batch, heads, tokens, dim or more): all meet the style's keys, the first dim the content's.
         query_c: the same; None if structure is 0.
         key_c, value_c: (batch, heads, content_tokens, dim); None where a blend has
             strength 1 everywhere, as O_c cancels out.
-        key_s, value_s: (batch, heads, style_tokens, dim); several styles lie side by side.
+        key_s, value_s: (batch, heads, style_tokens, as query and dim); several styles lie side by side.
         strength: (batch or 1, 1, tokens, 1), per query.
         balance: 0 = every query looks where it likes; 1 = all style tokens are looked at about alike, as after one
             step of Sinkhorn's algorithm (Sander et al., Sinkformers, arXiv 2110.11773), so that rare colours and
@@ -97,7 +97,7 @@ def feature_fusion_attention(
     """
     if query_c is not None:
         query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
-    scale = 1 / math.sqrt(query.shape[-1])
+    scale = 1 / math.sqrt(dim := value_s.shape[-1])
     if balance:
         taken = -balance * demand(query, key_s, strength, temperature * scale)  # (batch, heads, style_tokens)
         style_bias = taken if style_bias is None else taken + style_bias
@@ -109,9 +109,9 @@ def feature_fusion_attention(
         per_query = log_odds.to(query).expand_as(query[..., :1])  # (batch, heads, tokens, 1)
         bias = key_s.new_zeros(key_s.shape[2]) if style_bias is None else style_bias.to(key_s).clamp(min=-1e4)
         bias = bias[..., None].expand_as(key_s[..., :1])  # (batch, heads, style_tokens, 1)
-        query = torch.cat([query * scale, per_query, torch.ones_like(per_query)], -1)  # (batch, heads, tokens, dim + 2)
+        query = torch.cat([query * scale, per_query, torch.ones_like(per_query)], -1)  # (…, dim or more + 2)
         key_s = torch.cat([key_s * temperature, torch.ones_like(bias), bias], -1)
-        key = torch.cat([F.pad(key_c, (0, 2)), key_s], 2)  # (batch, heads, content_tokens + style_tokens, dim + 2)
+        key = torch.cat([F.pad(key_c, (0, key_s.shape[-1] - dim)), key_s], 2)  # (batch, heads, all tokens, …)
         return attend(query, key, torch.cat([value_c, value_s], 2), None, 1.0)
     mask = None
     if style_bias is not None:
@@ -120,7 +120,7 @@ def feature_fusion_attention(
     out_s = attend(query, key_s, value_s, mask, temperature * scale)
     if key_c is None or value_c is None:
         return out_s
-    out_c = attend(query, key_c, value_c, None, scale)
+    out_c = attend(query[..., :dim], key_c, value_c, None, scale)
     return out_c + strength.to(query) * (out_s - out_c)
 
 

@@ -37,6 +37,12 @@ class Plan:
     strength: Tensor  # the same over latents, (1, 1, latent_height, latent_width)
     history: list[str]  # digests of what led to the latents before the first step and after each one
 
+    @property
+    def looked_at(self) -> list[Tensor]:
+        """Where each style may be looked at, bool (height, width) of its latents."""
+        ways = [style.trajectory for style, _ in self.styles]
+        return [torch.ones(w.latents.shape[3:]).bool() if w.allowed is None else w.allowed for w in ways]
+
     def without_style(self) -> Plan:
         """The same at strength 0, with FFA: the content attends to itself."""
         return replace(self, strength=torch.zeros_like(self.strength), styles=[(self.content, 1.0)])
@@ -107,7 +113,7 @@ def _history(
     amount = _digest(strength)
     references = [(style.key, weight, _digest(style.trajectory.allowed)) for style, weight in styles]
     fusion = (
-        references, settings.structure, settings.temperature, settings.balance, settings.fusion,
+        references, settings.structure, settings.temperature, settings.balance, settings.neighbours, settings.fusion,
         [layer.name for layer in layers],
     )  # fmt: skip
     start = (

@@ -155,6 +155,11 @@ class FusionSettings(_Settings):
         0.0, "Balance", "Higher: all of the style picture is used alike, its rare colours too.",
         low=0, high=1, step=0.05,
     )  # fmt: skip
+    # 0 as nobody has looked at it on Stable Diffusion yet.
+    neighbours: float = _row(
+        0.0, "Stroke size", "Higher: strokes are taken over in larger pieces, small things in the photograph suffer.",
+        low=0, high=1, step=0.05,
+    )  # fmt: skip
     start: float = _row(
         0.0, "Start", "Later: the style leaves large shapes and colours alone.", low=0, high=1, step=0.05
     )

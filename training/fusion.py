@@ -27,13 +27,13 @@ class LiveFusion:
     """Self-attention over rows [targets, references]: each target attends by FFA to two of the references."""
 
     def __init__(self, layer: Layer, original: Any, how: Fusing, contents: Tensor, styles: Tensor) -> None:
-        self.original, self.how, self.strength = original, how, how.at(layer)
+        self.original, self.how, self.layer = original, how, layer
         self.contents, self.styles = contents, styles
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         target, references = hidden_states.tensor_split([len(self.contents)])  # (pictures, tokens, channels)
         content, style = references[self.contents], references[self.styles]
-        fused = fused_attention(attn, target, content, [style], self.how, self.strength)
+        fused = fused_attention(attn, target, content, [style], self.how, self.layer)
         return torch.cat([fused, self.original(attn, references, *args, **kwargs)])
 
 

@@ -40,6 +40,7 @@ CROP = 160  # pixels along a side: 20 latents
 RIM = 2  # latents that are not compared: convolutions tell where the edge is, and a render's margin hides it
 OWN_STYLE = 0.5  # share of batches in which a photograph is its own style
 ALL_LAYERS = 0.25  # share of batches with FFA in all layers, which the page offers, instead of the finest alone
+NEIGHBOURS = (0.0, 0.2, 0.2, 0.4)  # one of them in each batch: the preset's, and what a slider shows around it
 RATE = 4e-4
 # Of the style's latents, the rest is the photograph's. By hand, without any network, .5 gives a texture of .80 at a
 # content of .27, .7 gives .79 at .37; from there on faces fall apart.
@@ -121,12 +122,16 @@ def change_wanted(content: Tensor, style: Tensor, paid: Tensor) -> Tensor:
     Args:
         paid: how much each place of a photograph looks at each of its style, (renders, 1, places, places).
     """
-    deviation, mean = torch.std_mean(content, (2, 3), keepdim=True)
-    deviation_s, mean_s = torch.std_mean(style, (2, 3), keepdim=True)
-    moved = (content - mean) / deviation * deviation_s + mean_s
     looked_at = (style.flatten(2) @ paid[:, 0].mT).view_as(content)
+    mixed = in_moments_of(style, (1 - SHARE) * in_moments_of(style, content) + SHARE * looked_at)
     other = (content != style).flatten(1).any(1).view(-1, 1, 1, 1)
-    return other * ((1 - SHARE) * moved + SHARE * looked_at - content)
+    return other * (mixed - content)
+
+
+def in_moments_of(style: Tensor, latents: Tensor) -> Tensor:
+    """Latents (pictures, channels, height, width) with the mean and deviation of the style's, channel by channel."""
+    (deviation, mean), (deviation_s, mean_s) = (torch.std_mean(x, (2, 3), keepdim=True) for x in (latents, style))
+    return (latents - mean) / deviation * deviation_s + mean_s
 
 
 def step_losses(
@@ -135,6 +140,7 @@ def step_losses(
     known: Trajectory,
     lines: dict[str, Tensor],
     strength: float,
+    neighbours: float,
     layers: list[Layer],
 ) -> Iterator[dict[str, Tensor]]:
     """The losses of each step of a batch's renders by name, weighted; their sum is what to minimise.
@@ -152,7 +158,7 @@ def step_losses(
     content, style = clean_latents[contents], clean_latents[styles]  # (ALIKE * ALIKE, channels, height, width)
     watched = Watched()
     strengths = content.new_full((1, 1, *content.shape[2:]), strength)
-    how = Fusing(strengths, temperature=TEMPERATURE, balance=BALANCE, attend=watched)
+    how = Fusing(strengths, temperature=TEMPERATURE, balance=BALANCE, neighbours=neighbours, attend=watched)
     with record(unet, fine_layers(unet)) as seen:
         for step, references in live_render(unet, schedule, known, contents, styles, how, layers, range(1, STEPS)):
             if step.index == 0:
@@ -204,7 +210,8 @@ def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
             style[0] = content[0]
         known = inverted(inverting, schedule, torch.cat([content, style]))
         layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
-        for losses in step_losses(unet, schedule, known, lines, draw_strengths(rng, 1).item(), layers):
+        strength, neighbours = draw_strengths(rng, 1).item(), rng.choice(NEIGHBOURS)
+        for losses in step_losses(unet, schedule, known, lines, strength, neighbours, layers):
             run.update(torch.stack(list(losses.values())).sum())
             run.report(losses)
         if run.save_is_due:

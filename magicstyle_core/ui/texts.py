@@ -226,6 +226,7 @@ GERMAN = {
     "setting.detail": "Details", "hint.detail": "Höher: Feine Linien des Fotos kommen zurück.",
     "setting.temperature": "Schärfe", "hint.temperature": "Höher: weniger, besser passende Stellen des Stils.",
     "setting.balance": "Ausgleich", "hint.balance": "Höher: Alles vom Stilbild wird gleich oft benutzt, auch Seltenes.",
+    "setting.neighbours": "Strichgröße", "hint.neighbours": "Höher: größere Stücke des Stils; Kleines im Foto leidet.",
     "setting.start": "Anfang", "hint.start": "Später: Der Stil lässt große Formen und Farben in Ruhe.",
     "setting.end": "Ende", "hint.end": "Früher: Der Stil lässt feine Einzelheiten in Ruhe.",
     "setting.residual": "Treue", "hint.residual": "Höher: Jeder Schritt bleibt näher am Weg des Fotos.",

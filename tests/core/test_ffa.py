@@ -93,6 +93,24 @@ def test_strength_per_query_equals_the_number_there(fusion: method.Fusion) -> No
     torch.testing.assert_close(fuse(per_query)[:, :, 6:], fuse(everywhere(0.9))[:, :, 6:])
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("fusion", ["blend", "joint"])
+def test_further_channels_meet_the_keys_of_the_style_alone(fusion: method.Fusion, strength: float) -> None:
+    (query,) = randoms(1, 2, 12, 20, count=1)
+    key_c, value_c, value_s = randoms(1, 2, 12, 8, count=3, seed=1)
+    (key_s,) = randoms(1, 2, 12, 20, count=1, seed=2)
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s, strength=everywhere(strength), structure=0.0, fusion=fusion
+    )
+    logits_c, logits_s = (q @ k.mT / math.sqrt(8) for q, k in ((query[..., :8], key_c), (query, key_s)))
+    if fusion == "blend":
+        expected = (1 - strength) * logits_c.softmax(-1) @ value_c + strength * logits_s.softmax(-1) @ value_s
+    else:
+        odds = torch.logit(torch.tensor(strength)).clamp(-30, 30)
+        expected = torch.cat([logits_c, logits_s + odds], -1).softmax(-1) @ torch.cat([value_c, value_s], 2)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_what_cancels_out_may_be_left_out() -> None:
     query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
     key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
@@ -117,8 +135,9 @@ def test_balance_takes_from_each_key_what_all_queries_ask_of_it(fusion: method.F
 
 
 def test_balanced_attention_looks_at_all_of_the_style() -> None:
-    query, key_s = 3 * randoms(1, 1, 40, 8, count=1)[0], randoms(1, 1, 40, 8, count=1, seed=1)[0]
-    query[:, :, :, 0] += 4  # all queries like the same few keys best
+    query, key_s = 7 * randoms(1, 1, 40, 40, count=1)[0], randoms(1, 1, 40, 40, count=1, seed=1)[0]
+    query[..., 8:] = 0  # few channels count, so that keys are alike
+    query[..., 0] += 9  # all queries like the same few keys best
 
     def looked_at(balance: float) -> Tensor:
         """How often each key is."""

@@ -17,11 +17,11 @@ def halves(left: str, right: str) -> Image.Image:
     return Image.fromarray(np.hstack([sides[left], sides[right]]).astype(np.uint8))
 
 
-@pytest.mark.parametrize("balance", [0.0, 1.0])
-def test_a_spot_looks_at_the_half_of_its_kind(engine: StyleEngine, balance: float) -> None:
+@pytest.mark.parametrize(("balance", "neighbours"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.4)])
+def test_a_spot_looks_at_the_half_of_its_kind(engine: StyleEngine, balance: float, neighbours: float) -> None:
     content = engine.invert(halves("noise", "blue"), STEPS, session="lens")
     style = engine.invert(halves("blue", "noise"), STEPS, session="lens")
-    settings = FusionSettings(layers=("all",), temperature=2.0, balance=balance)
+    settings = FusionSettings(layers=("all",), temperature=2.0, balance=balance, neighbours=neighbours)
     with pytest.raises(SettingsError, match="render it in full first"):
         look(engine, content, style, settings, (0.25, 0.5))
     engine.stylize(content, style, settings)

@@ -27,6 +27,7 @@ OTHER: dict[str, Any] = dict(
     detail=0.4,
     temperature=2.5,
     balance=0.5,
+    neighbours=0.3,
     start=0.25,
     end=0.75,
     residual=0.45,

@@ -90,7 +90,7 @@ def test_the_attention_is_zepos_at_joint_and_one_half(engine: StyleEngine) -> No
     attn, target = engine.model.unet.get_submodule(layer.name), torch.randn(1, inputs[0].shape[1], inputs[0].shape[2])
     how = Fusing(torch.full((1, 1, 32, 32), 0.5), fusion="joint", temperature=1.2)
     with torch.no_grad():
-        ours = fused_attention(attn, target, inputs[0], [inputs[1]], how, how.at(layer))
+        ours = fused_attention(attn, target, inputs[0], [inputs[1]], how, layer)
 
         def heads(projected: torch.Tensor) -> torch.Tensor:
             return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (1, heads, tokens, dim)
