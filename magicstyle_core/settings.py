@@ -261,7 +261,7 @@ PRESETS = {
     "Painterly": _preset(),
     "Bold": _preset(strength=1.4, layers=("all",), palette="off", balance=1.0),
     "Keep my colours": _preset(colour=0.0),
-    "Attention alone": _preset(palette="off", balance=1.0),
+    "Attention alone": _preset(palette="off", balance=1.0, neighbours=0.2),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
 }
 RENAMED_PRESETS = {"StyleID": "StyleID's attention", "Texture only": "Keep my colours"}  # since 0.1

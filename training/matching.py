@@ -7,13 +7,14 @@ Balanced attention of the network's own hidden states already finds the right pl
 reach the picture. So queries and keys of FFA's layers are set to one number times the identity and stay so: every place
 looks at few places that look like it, in a picture's own inversion at itself. All else learns that the clean latents
 which a render foresees are a mixture of the photograph's, with the mean and deviation of the style's, and of the
-style's from the very places that the last layer looked at in the same call. The answer follows from what the network
-sees, so its mean over examples is the answer itself; where a loss leaves a choice between places, the mean of all
-choices is learnt, which has no strokes (docs/training.md). And what FFA's layers see of a picture has to tell its clean
-latents by a straight line, as what they cannot see they cannot bring.
+style's from the very places that the last layer looked at in the same call. A mixture has less contrast than either,
+so it gets the style's mean and deviation again. The answer follows from what the network sees, so its mean over
+examples is the answer itself; where a loss leaves a choice between places, the mean of all choices is learnt, which has
+no strokes (docs/training.md). And what FFA's layers see of a picture has to tell its clean latents by a straight line,
+as what they cannot see they cannot bring.
 
 A batch is ALIKE photographs in ALIKE styles. Neither decoder nor judge takes part. What has learnt so wants `t_max`
-T_MAX in its model_index.json, and `balance` 1. Stop it at any time; the same command goes on from the last checkpoint.
+T_MAX in its model_index.json and `balance` 1. Stop it at any time; the same command goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from training.data import CONTENTS, STYLES, Pictures
 from training.fusion import fine_layers, inverted, live_render, noise_estimate
 from training.judge import latent_style
 from training.run import Run, from_command_line
-from training.train import BALANCE, SHEET_EVERY, STEPS, TEMPERATURE, draw_strengths, schedule_of, sheet
+from training.train import BALANCE, NEIGHBOURS, SHEET_EVERY, STEPS, TEMPERATURE, draw_strengths, schedule_of, sheet
 
 ALIKE = 3  # photographs of a batch, and styles: each photograph is rendered in each style
 CROP = 160  # pixels along a side: 20 latents
 RIM = 2  # latents that are not compared: convolutions tell where the edge is, and a render's margin hides it
 OWN_STYLE = 0.5  # share of batches in which a photograph is its own style
 ALL_LAYERS = 0.25  # share of batches with FFA in all layers, which the page offers, instead of the finest alone
-NEIGHBOURS = (0.0, 0.2, 0.2, 0.4)  # one of them in each batch: the preset's, and what a slider shows around it
+COMPARED = (0.0, NEIGHBOURS, NEIGHBOURS, 0.4)  # one of them in each batch: the preset's, and a slider's way from it
 RATE = 4e-4
 # Of the style's latents, the rest is the photograph's. By hand, without any network, .5 gives a texture of .80 at a
 # content of .27, .7 gives .79 at .37; from there on faces fall apart.
@@ -210,7 +211,7 @@ def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
             style[0] = content[0]
         known = inverted(inverting, schedule, torch.cat([content, style]))
         layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
-        strength, neighbours = draw_strengths(rng, 1).item(), rng.choice(NEIGHBOURS)
+        strength, neighbours = draw_strengths(rng, 1).item(), rng.choice(COMPARED)
         for losses in step_losses(unet, schedule, known, lines, strength, neighbours, layers):
             run.update(torch.stack(list(losses.values())).sum())
             run.report(losses)

@@ -45,7 +45,7 @@ from training.run import Run, from_command_line
 # The grid that the model is used with: few steps, and no more noise than leaves the photograph in the latents. Up to
 # 1000 and 500 less was learnt in as many steps, and faces got lost (docs/training.md).
 STEPS, T_MAX = 5, 250
-TEMPERATURE, BALANCE = 1.2, 1.0  # of the model's preset
+TEMPERATURE, BALANCE, NEIGHBOURS = 1.2, 1.0, 0.2  # of the model's preset
 EXAMPLES_A_STEP, CROP = 4, 128
 RIM = 16  # pixels that nobody judges: else the model learns tricks at the rim, which a render's margin hides
 PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they change little in a step
@@ -147,7 +147,8 @@ def step_losses(
     wanted = adaattn_targets(batch.colour.content, batch.colour.style)
     own = (batch.content == batch.style).flatten(1).all(1).float()  # (examples,)
     share = strengths.flatten().clamp(max=1) * (1 - own)
-    how = Fusing(strengths.expand(-1, 1, *clean_latents.shape[2:]), temperature=TEMPERATURE, balance=BALANCE)
+    strengths = strengths.expand(-1, 1, *clean_latents.shape[2:])
+    how = Fusing(strengths, temperature=TEMPERATURE, balance=BALANCE, neighbours=NEIGHBOURS)
     names = ("style", "latent style", "content", "identity", "lattice", "references")
     losses = dict.fromkeys(names, clean_latents.new_zeros(()))
     places, layers = torch.arange(examples, device=clean_latents.device), fine_layers(unet)
@@ -245,7 +246,8 @@ def sheet(
     columns, figures = [np.concatenate([np.full_like(trips[:1], 255), trips])], []
     contents = torch.arange(len(trips), device=device)
     strength = torch.ones(1, 1, *latents_c.shape[2:], device=device)
-    how, layers = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE), fine_layers(unet)
+    how = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE, neighbours=NEIGHBOURS)
+    layers = fine_layers(unet)
     for style, latents in zip(styles, latents_s, strict=True):
         known = inverted(unet, schedule, torch.cat([latents_c, latents[None]]))
         styles_at = torch.full_like(contents, len(contents))

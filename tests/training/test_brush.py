@@ -8,10 +8,11 @@ from PIL import Image, ImageOps
 
 from magicstyle_core import ASSETS, FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.pixels import to_tensor
+from magicstyle_core.settings import apply_preset
 from training import metrics
 from training.judge import lattice
 
-ALONE = FusionSettings(layers=("all",), palette="off", balance=1.0, detail=0.0)  # but for the layers its preset
+ALONE = apply_preset("Attention alone", FusionSettings()).replace(layers=("all",), detail=0.0)
 
 
 @pytest.mark.parametrize("name", ["waves", "night", "flowers"])

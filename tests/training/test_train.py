@@ -17,7 +17,16 @@ from magicstyle_core.plan import plan
 from training.fusion import fine_layers, inverted, live_render
 from training.judge import Judge
 from training.run import Run
-from training.train import BALANCE, TEMPERATURE, batch_of, draw_strengths, round_trip_loss, schedule_of, step_losses
+from training.train import (
+    BALANCE,
+    NEIGHBOURS,
+    TEMPERATURE,
+    batch_of,
+    draw_strengths,
+    round_trip_loss,
+    schedule_of,
+    step_losses,
+)
 
 Models = tuple[UNet2DConditionModel, AutoencoderDC, Judge, DDIMScheduler]
 
@@ -83,7 +92,7 @@ def test_gradients_flow_through_the_judged_steps_alone(unet: UNet2DConditionMode
 def test_training_renders_as_the_engine_does() -> None:
     engine = StyleEngine.load("mini", device="cpu", dtype="fp32")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    settings = FusionSettings(palette="off", balance=BALANCE, detail=0.0, strength=0.8)
+    settings = FusionSettings(palette="off", balance=BALANCE, neighbours=NEIGHBOURS, detail=0.0, strength=0.8)
     small = InversionSettings(size=64, steps=4)
     content, style = (engine.invert(Image.fromarray(picture), small) for picture in pixels)
     engine.stylize(content, style, settings)
@@ -92,7 +101,8 @@ def test_training_renders_as_the_engine_does() -> None:
     assert by_engine is not None
     latents = torch.cat([model.encode(to_tensor(picture)) for picture in pixels])
     strength = latents.new_full((1, 1, *latents.shape[2:]), 0.8)
-    how, layers = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE), fine_layers(model.unet)
+    how = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE, neighbours=NEIGHBOURS)
+    layers = fine_layers(model.unet)
     first, second, schedule = torch.tensor([0]), torch.tensor([1]), model.schedule(4)
     with torch.no_grad():
         known = inverted(model.unet, schedule, latents)
