@@ -6,15 +6,18 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from magicstyle_core.errors import ModelError
 from magicstyle_core.hooks import Features
 from magicstyle_core.images import Picture
 from magicstyle_core.method import Trajectory
+from magicstyle_core.regions import face_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,13 @@ class Inversion:
     @property
     def steps(self) -> int:
         return len(self.timesteps)
+
+    @cached_property
+    def faces(self) -> Image.Image | None:
+        """What `regions.face_mask` finds in the picture, None without a detector, too; looked for once."""
+        with suppress(ModelError):
+            return face_mask(self.picture.image)
+        return None
 
     @property
     def nbytes(self) -> int:

@@ -83,6 +83,8 @@ def plan(
     if mask is not None:
         inside = mask_tensor(mask, height, width)
         pixel_strength = settings.outside + inside * (settings.strength - settings.outside)
+    elif settings.faces < 1 and content.faces is not None:
+        pixel_strength = pixel_strength * (1 - (1 - settings.faces) * mask_tensor(content.faces, height, width))
     strength = model.strength_map(pixel_strength)
     layers = choose_layers(model.layers, settings.layers) if strength.any() else []
     steps = method.subset(content.steps, draft_steps(count) if draft else count)

@@ -135,6 +135,10 @@ class FusionSettings(_Settings):
         1.0, "Style strength", "Higher: more of the style, less of the person; 0 is the photograph.",
         low=0, high=1.5, step=0.05, group="main",
     )  # fmt: skip
+    faces: float = _row(
+        1.0, "Faces", "Lower: faces that are found take less of the strength; with a region it does nothing.",
+        low=0, high=1, step=0.05, group="main",
+    )  # fmt: skip
     structure: float = _row(
         0.0, "Structure", "Higher: shapes stay closer to the photograph.", low=0, high=1, step=0.05, group="main"
     )
@@ -259,9 +263,9 @@ def _preset(**changes: Any) -> dict[str, Any]:
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
-    "Bold": _preset(strength=1.4, layers=("all",), palette="off", balance=1.0),
+    "Bold": _preset(strength=1.4, faces=0.5, layers=("all",), palette="off", balance=1.0),
     "Keep my colours": _preset(colour=0.0),
-    "Attention alone": _preset(palette="off", balance=1.0, neighbours=0.2),
+    "Attention alone": _preset(faces=0.5, palette="off", balance=1.0, neighbours=0.2),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
 }
 RENAMED_PRESETS = {"StyleID": "StyleID's attention", "Texture only": "Keep my colours"}  # since 0.1

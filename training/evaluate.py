@@ -134,11 +134,12 @@ class Evaluation:
                 hits.append(found.name == style.name)
         return float(np.mean(hits))
 
-    def face_overlap(self, style: Subject) -> float:
+    def face_overlap(self, style: Subject, faces: float) -> float:
         """Intersection over union of the first photograph's face as found in it and in the result; 0 = not found."""
         content = self.photographs[0]
         before, after = (
-            face_mask(Image.fromarray(pixels)) for pixels in (content.pixels, self.with_ffa(content, style))
+            face_mask(Image.fromarray(pixels))
+            for pixels in (content.pixels, self.with_ffa(content, style, faces=faces))
         )
         if before is None or after is None:
             return 0.0
@@ -233,11 +234,14 @@ def report(evaluation: Evaluation) -> None:
         ),
     )
     _table("Lattice", ("photographs", "their round trips", "held-out paintings", "results"), [evaluation.lattices()])
-    overlaps = [evaluation.face_overlap(style) for style in evaluation.styles]
+    by_faces = {
+        faces: [evaluation.face_overlap(style, faces) for style in evaluation.styles]
+        for faces in (evaluation.settings.faces, 1.0)
+    }
     _table(
         "The astronaut's face, found again",
-        ("styles", f"with an overlap of {FOUND} or more", "least overlap"),
-        [[len(overlaps), sum(overlap >= FOUND for overlap in overlaps), min(overlaps)]],
+        ("`faces`", "styles", f"with an overlap of {FOUND} or more", "least overlap"),
+        [[faces, len(o), sum(overlap >= FOUND for overlap in o), min(o)] for faces, o in by_faces.items()],
     )
     kept = [
         (content, style, evaluation.with_ffa(content, style, colour=0.0))

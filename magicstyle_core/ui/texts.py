@@ -221,6 +221,7 @@ GERMAN = {
     "memory_note": "Eine geschlossene Seite geht {minutes} Minuten lang wieder auf; danach wird alles gelöscht.",
     "seconds": "{seconds} s", "minutes": "{minutes} min",
     "setting.strength": "Stilstärke", "hint.strength": "Höher: mehr Stil, weniger Person; 0 ist das Foto.",
+    "setting.faces": "Gesichter", "hint.faces": "Niedriger: Gefundene Gesichter bekommen weniger Stil.",
     "setting.structure": "Struktur", "hint.structure": "Höher: Formen bleiben näher am Foto.",
     "setting.colour": "Farbe", "hint.colour": "Höher: Farben näher am Stil; 0 behält die des Fotos.",
     "setting.detail": "Details", "hint.detail": "Höher: Feine Linien des Fotos kommen zurück.",

@@ -22,6 +22,7 @@ from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings,
 
 OTHER: dict[str, Any] = dict(
     strength=0.123456789,
+    faces=0.6,
     structure=1 / 3,
     colour=0.1,
     detail=0.4,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
+from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine, regions
 from magicstyle_core.plan import plan
 from tests.tiny_models import tiny_model
 
@@ -45,6 +47,32 @@ def test_strength_is_a_map_with_or_without_a_mask(engine: StyleEngine, pair: tup
     assert wish.pixel_strength[..., :20].allclose(torch.tensor(1.2))
     assert wish.pixel_strength[..., -20:].allclose(torch.tensor(0.2))
     assert wish.strength[..., :2].allclose(torch.tensor(1.2))
+
+
+def test_a_face_takes_less_of_the_strength_unless_there_is_a_region(
+    engine: StyleEngine, pair: tuple[Inversion, Inversion], astronaut: Image.Image
+) -> None:
+    settings, style = FusionSettings(strength=1.2, faces=0.5), pair[1]
+    content = engine.invert(astronaut, InversionSettings(steps=STEPS, size=256))
+    strength = plan(engine.model, content, style, settings).pixel_strength[0, 0]
+    assert strength[57, 113] == pytest.approx(0.6)  # between the eyes
+    assert strength[200, 113] == pytest.approx(1.2)
+    region = Image.new("L", (256, 256), 255)
+    for wish in (
+        plan(engine.model, content, style, settings, region),
+        plan(engine.model, content, style, settings.replace(faces=1.0)),
+        plan(engine.model, replace(content, picture=pair[1].picture), style, settings),  # nobody is in it
+    ):
+        assert wish.pixel_strength.allclose(torch.tensor(1.2))
+
+
+def test_without_a_detector_no_face_is_spared(
+    engine: StyleEngine, pair: tuple[Inversion, Inversion], astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)  # how Python marks a module that cannot be imported
+    regions._detector.cache_clear()
+    content = replace(engine.invert(astronaut, InversionSettings(steps=STEPS, size=256)))  # which has not looked yet
+    assert plan(engine.model, content, pair[1], FusionSettings(faces=0.5)).pixel_strength.eq(1).all()
 
 
 def test_without_strength_anywhere_no_layer_is_hooked(engine: StyleEngine, pair: tuple[Inversion, Inversion]) -> None:

@@ -30,6 +30,7 @@ from magicstyle_core.settings import (
 NUMBERS = [setting for setting in table() if setting.low is not None]
 RANGES = {
     "strength": (0, 1.5),
+    "faces": (0, 1),
     "structure": (0, 1),
     "colour": (0, 1),
     "detail": (0, 1),
