@@ -14,6 +14,7 @@ PAGE = DOCS / "settings.md"
 PHOTO, STYLE = "assets/examples/portrait_astronaut.webp", "assets/examples/style_waves.webp"
 PICTURES = {  # setting: the values shown
     "strength": "0, 0.5, 1, 1.5",
+    "faces": "0, 0.5, 1",
     "structure": "0, 0.5, 1",
     "colour": "0, 0.5, 1",
     "temperature": "0.5, 1.2, 3",

@@ -50,8 +50,9 @@ PALETTE_FLOOR = 0.1  # of the mean variance, added to all directions: it limits 
 
 
 def sdpa(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """softmax(scale Q K' + bias) V by PyTorch's fused kernel; (batch, heads, tokens, dim)."""
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+    """softmax(scale Q K' + bias) V by PyTorch's fused kernel, which wants one width; (batch, heads, tokens, dim)."""
+    wide = F.pad(value, (0, query.shape[-1] - value.shape[-1]))
+    return F.scaled_dot_product_attention(query, key, wide, attn_mask=bias, scale=scale)[..., : value.shape[-1]]
 
 
 def feature_fusion_attention(
@@ -133,8 +134,7 @@ def demand(query: Tensor, key: Tensor, strength: Tensor, scale: float) -> Tensor
     Returns:
         (batch, heads, tokens of the key), fp32.
     """
-    by_strength = strength.float().clamp(LEAST_DEMAND, 1).log().mT  # (batch or 1, 1, 1, tokens)
-    parts = []
+    by_strength, parts = strength.float().clamp(LEAST_DEMAND, 1).log().mT, []  # (batch or 1, 1, 1, tokens)
     for part in key.split(DEMAND_KEYS, dim=2):
         logits = (part @ query.mT).float() * scale + by_strength  # (batch, heads, some of the key's tokens, tokens)
         greatest = logits.amax(3, keepdim=True)
