@@ -135,15 +135,15 @@ class FusionSettings(_Settings):
         1.0, "Style strength", "Higher: more of the style, less of the person; 0 is the photograph.",
         low=0, high=1.5, step=0.05, group="main",
     )  # fmt: skip
-    faces: float = _row(
-        1.0, "Faces", "Lower: faces that are found take less of the strength; with a region it does nothing.",
-        low=0, high=1, step=0.05, group="main",
-    )  # fmt: skip
     structure: float = _row(
         0.0, "Structure", "Higher: shapes stay closer to the photograph.", low=0, high=1, step=0.05, group="main"
     )
     colour: float = _row(
         1.0, "Colour", "Higher: colours come closer to the style's; 0 keeps the photograph's.",
+        low=0, high=1, step=0.05, group="main",
+    )  # fmt: skip
+    faces: float = _row(
+        1.0, "Faces", "Lower: faces that are found take less of the strength; with a region it does nothing.",
         low=0, high=1, step=0.05, group="main",
     )  # fmt: skip
     detail: float = _row(

@@ -91,6 +91,7 @@ def test_gradients_flow_through_the_judged_steps_alone(unet: UNet2DConditionMode
 
 def test_training_renders_as_the_engine_does() -> None:
     engine = StyleEngine.load("mini", device="cpu", dtype="fp32")
+    engine.bank_dtype = torch.float32  # in 16 bits, as it comes, the two are 59 dB apart
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     settings = FusionSettings(palette="off", balance=BALANCE, neighbours=NEIGHBOURS, detail=0.0, strength=0.8)
     small = InversionSettings(size=64, steps=4)
@@ -108,7 +109,7 @@ def test_training_renders_as_the_engine_does() -> None:
         known = inverted(model.unet, schedule, latents)
         *_, (last, _) = live_render(model.unet, schedule, known, first, second, how, layers)
     difference = model.decode(last.latents) - model.decode(by_engine)
-    assert 10 * torch.log10(4 / difference.square().mean()) > 60  # the engine stores features in 16 bits
+    assert 10 * torch.log10(4 / difference.square().mean()) > 90
 
 
 def test_the_decoder_learns_only_when_it_may_and_the_round_trip_with_it(
