@@ -264,7 +264,7 @@ PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
     "Bold": _preset(strength=1.4, faces=0.5, layers=("all",), palette="off", balance=1.0),
-    "Keep my colours": _preset(colour=0.0),
+    "Keep my colours": _preset(colour=0.0, faces=0.5, palette="off", balance=1.0, neighbours=0.2),
     "Attention alone": _preset(faces=0.5, palette="off", balance=1.0, neighbours=0.2),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
 }
