@@ -258,14 +258,17 @@ def _preset(**changes: Any) -> dict[str, Any]:
     return FusionSettings(**changes).model_dump(exclude=set(KEPT))
 
 
-# Gentle, Painterly and Bold: by eye on mini. Attention alone: FFA and nothing else, as mini learnt to be used.
+# FFA and nothing else, as mini learnt to be used; half the strength on faces, by eye.
+ALONE: dict[str, Any] = {"faces": 0.5, "palette": "off", "balance": 1.0, "neighbours": 0.2}
+
+# Gentle, Painterly and Bold: by eye on mini.
 # StyleID's attention: the numbers of its paper (arXiv 2312.09008).
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
     "Bold": _preset(strength=1.4, faces=0.5, layers=("all",), palette="off", balance=1.0),
-    "Keep my colours": _preset(colour=0.0, faces=0.5, palette="off", balance=1.0, neighbours=0.2),
-    "Attention alone": _preset(faces=0.5, palette="off", balance=1.0, neighbours=0.2),
+    "Keep my colours": _preset(colour=0.0, **ALONE),
+    "Attention alone": _preset(**ALONE),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
 }
 RENAMED_PRESETS = {"StyleID": "StyleID's attention", "Texture only": "Keep my colours"}  # since 0.1
