@@ -6,7 +6,7 @@ Everything here sets attention processors for one block of code; on leaving, wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -118,6 +118,7 @@ class Fusing:
     attend: Attend = sdpa
     # Of each style where it may be looked at, bool (height, width) of its latents; () = as large as the target, all.
     allowed: Sequence[Tensor] = ()
+    watch: Callable[[Tensor], object] | None = None  # see `feature_fusion_attention`
 
     def at(self, layer: Layer) -> Tensor:
         """Strength per query of a layer: (batch or 1, 1, tokens, 1)."""
@@ -130,6 +131,11 @@ class Fusing:
         The others get no attention at all: a softmax without a key is the one with -inf for its logit.
         """
         return [neighbourhoods(layer, map_) for map_ in self.allowed or [self.everywhere] * len(self.weights)]
+
+    def style_bias(self, places: Sequence[Tensor]) -> Tensor:
+        """The logarithm of every style token's weight, (style_tokens,); a larger picture does not weigh more."""
+        weighted = zip(places, self.weights, strict=True)
+        return torch.cat([torch.full((len(p),), math.log(weight / len(p))) for p, weight in weighted])
 
     @property
     def everywhere(self) -> Tensor:
@@ -199,10 +205,7 @@ def fused_attention(
         (batch, tokens, channels).
     """
     heads, strength, places = partial(by_heads, attn), how.at(layer).to(target), how.places(layer)
-    bias = None
-    if len(styles) > 1:  # log weight of every style token; a larger picture does not weigh more
-        weighted = zip(places, how.weights, strict=True)
-        bias = torch.cat([target.new_full((len(p),), math.log(w / len(p))) for p, w in weighted])
+    bias = how.style_bias(places).to(target.device) if len(styles) > 1 else None
     values = [heads(attn.to_v(style[:, p[:, 0]])) for style, p in zip(styles, places, strict=True)]
     keys = [compared(heads(attn.to_k(style)), p, how.neighbours) for style, p in zip(styles, places, strict=True)]
     own_places = neighbourhoods(layer, how.everywhere)
@@ -225,6 +228,7 @@ def fused_attention(
         fusion=how.fusion,
         style_bias=bias,
         attend=how.attend,
+        watch=how.watch,
     )  # (batch, heads, tokens, dim)
     return attn.to_out[1](attn.to_out[0](fused.transpose(1, 2).flatten(2)))
 

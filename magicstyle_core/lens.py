@@ -75,12 +75,15 @@ def look(
         keys = [by_heads(attn, attn.to_k(features_s[layer.name].to(target))) for features_s in style_features]
         key = torch.cat([compared(k, p, settings.neighbours) for k, p in zip(keys, places, strict=True)], 2)
         dots = (query[0, :, token, None] * key[0]).sum(2).float() * scale  # (heads, style_tokens)
+        bias = how.style_bias(places).to(dots)
         if settings.balance:
-            dots -= settings.balance * method.demand(query, key, how.at(layer).to(query), scale)[0]
+            # The keys stand in for values, which play no part in log g.
+            _, log_g = method.balanced_attention(query, key, key, bias, scale, strength=how.at(layer).to(query))
+            dots += settings.balance * log_g[0]
         logits = []
-        for part, k, p, weight in zip(dots.split([len(p) for p in places], 1), keys, places, how.weights, strict=True):
+        for part, k, p in zip((dots + bias).split([len(p) for p in places], 1), keys, places, strict=True):
             everywhere = dots.new_full((dots.shape[0], k.shape[2]), -torch.inf)
-            everywhere[:, p[:, 0]] = part + np.log(weight / len(p))
+            everywhere[:, p[:, 0]] = part
             logits.append(everywhere)
         shares = torch.cat(logits, 1).softmax(1).mean(0).cpu().split([part.shape[1] for part in logits])
         for total, share in zip(maps, shares, strict=True):

@@ -1,4 +1,4 @@
-"""The method on tensors, from top to bottom; it needs torch and nothing else.
+"""The method on tensors, from top to bottom; it needs torch and `palette` alone.
 
     FFA   `feature_fusion_attention`   attention of the target over content and style features
     CSDI  `invert`                     a picture's latents up to noise; what the model saw on the way is kept
@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicstyle_core.palette import palette_shift, positions
+
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]  # query, key, value, bias, scale
 Denoise = Callable[[Tensor, int], Tensor]  # latents, timestep -> estimate of the noise, as the latents
 Around = Callable[[int], AbstractContextManager[object]]  # what surrounds the model's call at a stored step
@@ -33,17 +35,13 @@ Fusion = Literal["blend", "joint"]
 PaletteMode = Literal["both", "end", "adain", "off"]
 
 JOINT_LIMIT = 30.0  # |log-odds| at strength 0 and from 1 up; exp(-30) is below the rounding of fp32
-LEAST_DEMAND = 1e-37  # of a query where strength is 0, near the least number of fp32: the logarithm stays finite
+ROUNDS = 10  # texture .743, .734, .729, .725, .723 after 1, 3, 5, 10, 30 (docs/method.md); each costs 12 ms a render
+LEAST_ASKED = 1e-30  # by a query where strength is 0, near the least number of fp32: the logarithm stays finite
 # Below the greatest exponent of a sum. A thousand times exp(-30) is below the rounding of fp32, and exp takes fifty
 # times as long on a CPU where it underflows.
 LEAST_EXPONENT = -30.0
-DEMAND_KEYS = 256  # keys at a time, so that logits stay in the cache: 9 ms for 2704 tokens, 13 ms with 512
+KEYS_AT_ONCE = 256  # so that a copy of their logits stays in the cache: 9 ms for 2704 tokens, 13 ms with 512
 VARIATION = 0.4  # share of the start's noise that a seed draws anew; by eye: another picture of the same person
-PALETTE_BLUR = 3  # latents along the square that is smoothed; the smallest that has a middle
-# Of the mean variance; a square that varies by more keeps its edge. By eye, on halos along outlines: beside a step .12
-# of it remains, where plain smoothing leaves .33.
-PALETTE_EDGE = 0.5
-PALETTE_FLOOR = 0.1  # of the mean variance, added to all directions: it limits the gain of faint colours. By eye
 
 
 # FFA
@@ -70,11 +68,12 @@ def feature_fusion_attention(
     fusion: Fusion = "blend",
     style_bias: Tensor | None = None,
     attend: Attend = sdpa,
+    watch: Callable[[Tensor], object] | None = None,
 ) -> Tensor:
     """Attention of the target over content and style features.
 
         Q   = (1 - structure) query + structure query_c
-        L_s = temperature Q K_s' / sqrt d,   L_s = L_s - balance logsumexp_queries(L_s) + style_bias
+        L_s = temperature Q K_s' / sqrt d + style_bias + balance log g,   g as `balanced_attention` has it
         O_c = softmax(Q K_c' / sqrt d) V_c
         O_s = softmax(L_s) V_s
         blend:  O_c + strength (O_s - O_c)
@@ -87,11 +86,11 @@ def feature_fusion_attention(
             strength 1 everywhere, as O_c cancels out.
         key_s, value_s: (batch, heads, style_tokens, as query and dim); several styles lie side by side.
         strength: (batch or 1, 1, tokens, 1), per query.
-        balance: 0 = every query looks where it likes; 1 = all style tokens are looked at about alike, as after one
-            step of Sinkhorn's algorithm (Sander et al., Sinkformers, arXiv 2110.11773), so that rare colours and
-            strokes arrive, too.
+        balance: 0 = every query looks where it likes; 1 = all style tokens are looked at alike, so that rare colours
+            and strokes arrive, too.
         style_bias: (style_tokens,), natural logarithms of weights; -inf where nothing may be looked at.
-        attend: the attention kernel.
+        attend: the attention kernel; a blend with balance 1 has its own.
+        watch: is given the shares of balanced attention, (batch, heads, tokens, style_tokens), detached.
 
     Returns:
         (batch, heads, tokens, dim).
@@ -100,8 +99,10 @@ def feature_fusion_attention(
         query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
     scale = 1 / math.sqrt(dim := value_s.shape[-1])
     if balance:
-        taken = -balance * demand(query, key_s, strength, temperature * scale)  # (batch, heads, style_tokens)
-        style_bias = taken if style_bias is None else taken + style_bias
+        balanced, rarity = balanced_attention(
+            query, key_s, value_s, style_bias, temperature * scale, strength=strength, watch=watch
+        )
+        style_bias = balance * rarity if style_bias is None else balance * rarity + style_bias
     if fusion == "joint":
         assert key_c is not None
         assert value_c is not None
@@ -114,33 +115,71 @@ def feature_fusion_attention(
         key_s = torch.cat([key_s * temperature, torch.ones_like(bias), bias], -1)
         key = torch.cat([F.pad(key_c, (0, key_s.shape[-1] - dim)), key_s], 2)  # (batch, heads, all tokens, …)
         return attend(query, key, torch.cat([value_c, value_s], 2), None, 1.0)
-    mask = None
-    if style_bias is not None:
-        rows = style_bias.expand(*query.shape[:2], -1)[:, :, None]  # (batch, heads, 1, style_tokens)
-        mask = rows.to(query).expand(-1, -1, query.shape[2], -1)  # (batch, heads, tokens, style_tokens)
-    out_s = attend(query, key_s, value_s, mask, temperature * scale)
+    if balance == 1:
+        out_s = balanced
+    else:
+        mask = None
+        if style_bias is not None:
+            rows = style_bias.expand(*query.shape[:2], -1)[:, :, None]  # (batch, heads, 1, style_tokens)
+            mask = rows.to(query).expand(-1, -1, query.shape[2], -1)  # (batch, heads, tokens, style_tokens)
+        out_s = attend(query, key_s, value_s, mask, temperature * scale)
     if key_c is None or value_c is None:
         return out_s
     out_c = attend(query[..., :dim], key_c, value_c, None, scale)
     return out_c + strength.to(query) * (out_s - out_c)
 
 
-def demand(query: Tensor, key: Tensor, strength: Tensor, scale: float) -> Tensor:
-    """How much all queries together ask for each key: the logsumexp of their logits over the queries, without its mean.
+def balanced_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    scale: float,
+    *,
+    strength: Tensor,
+    watch: Callable[[Tensor], object] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Attention in which all keys are looked at alike, by Sinkhorn's algorithm (Sander et al., Sinkformers, 2021).
 
-    A query asks by its strength, so that where a mask keeps the photograph nothing is used up. The logits are made for
-    some keys at a time; all of them would be gigabytes at the finest layers of Stable Diffusion.
+        A = exp(scale Q K'),   w = exp(bias),   u = strength / A (w g),   g = 1 / A' u,   out = A (w g V) / A (w g)
+
+    Rounds of u and g; the first has the strength for u. A query asks by its strength, so that where a mask keeps the
+    photograph nothing is used up.
+
+    Args:
+        query, key, value, bias, strength, watch: as `feature_fusion_attention` has them.
 
     Returns:
-        (batch, heads, tokens of the key), fp32.
+        out, (batch, heads, tokens, dim), and log g but for a number added to all, (batch, heads, style_tokens).
     """
-    by_strength, parts = strength.float().clamp(LEAST_DEMAND, 1).log().mT, []  # (batch or 1, 1, 1, tokens)
-    for part in key.split(DEMAND_KEYS, dim=2):
-        logits = (part @ query.mT).float() * scale + by_strength  # (batch, heads, some of the key's tokens, tokens)
-        greatest = logits.amax(3, keepdim=True)
-        parts.append((logits - greatest).clamp(min=LEAST_EXPONENT).exp().sum(3).log() + greatest[..., 0])
-    asked = torch.cat(parts, 2)
-    return asked - asked.mean(2, keepdim=True)
+    asking = strength.float()[:, 0].clamp(LEAST_ASKED, 1)  # (batch or 1, tokens, 1)
+    asking = asking / asking.amax(1, keepdim=True)
+    weights = 1.0 if bias is None else bias.float().exp()[:, None]  # (style_tokens, 1)
+    outs, rarities, shares = list[Tensor](), list[Tensor](), list[Tensor]()
+    for q, k, v in zip(query.unbind(1), key.unbind(1), value.unbind(1), strict=True):  # all heads may be gigabytes
+        logits = (scale * q @ k.mT).float()  # (batch, tokens, style_tokens)
+        parts = []  # of the first round, in logarithms, as its numbers have no bounds
+        for part in logits.split(KEYS_AT_ONCE, 2):
+            asked = part + asking.log()
+            greatest = asked.detach().amax(1, keepdim=True)
+            parts.append((asked - greatest).clamp(min=LEAST_EXPONENT).exp().sum(1, keepdim=True).log() + greatest)
+        first = torch.cat(parts, 2)  # (batch, 1, style_tokens)
+        # In place: a copy takes as long as the product that made the logits.
+        kernel = logits.sub_(first)
+        kernel = kernel.sub_(kernel.detach().amax(2, keepdim=True)).clamp_(min=LEAST_EXPONENT).exp_()
+        rarity = kernel.new_ones(len(kernel), kernel.shape[2], 1)  # g over that of the first round
+        for _ in range(ROUNDS - 1):
+            rarity = 1 / (kernel.mT @ (asking / (kernel @ (weights * rarity))))  # (batch, style_tokens, 1)
+        gain = weights * rarity
+        total = kernel @ gain  # (batch, tokens, 1)
+        outs.append((kernel @ (gain * v.float()) / total).to(query))
+        rarities.append((rarity.log() - first.mT)[..., 0])
+        if watch is not None:
+            shares.append((kernel * gain.mT / total).detach())
+    if watch is not None:
+        watch(torch.stack(shares, 1))
+    log_g = torch.stack(rarities, 1)
+    return torch.stack(outs, 1), log_g - log_g.mean(2, keepdim=True)
 
 
 # Schedule and moves
@@ -312,8 +351,8 @@ def _start(
         deviation, mean = torch.std_mean(latents, (2, 3), keepdim=True)  # (batch, channels, 1, 1)
         normal = (latents - mean) / deviation
         for style, weight in styles:
-            positions = _part(style.latents[index], style.allowed)  # (batch, channels, positions)
-            deviation_s, mean_s = (m[..., None] for m in torch.std_mean(positions, 2, keepdim=True))
+            part = positions(style.latents[index], style.allowed)  # (batch, channels, positions)
+            deviation_s, mean_s = (m[..., None] for m in torch.std_mean(part, 2, keepdim=True))
             latents = latents + colour * amount * weight * (normal * deviation_s + mean_s - content.latents[index])
     if seed is not None:
         fresh = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed)).to(latents)
@@ -321,9 +360,6 @@ def _start(
         anew = ((1 - share.square()).sqrt() - 1) * content.noise[index] + share * fresh
         latents = latents + (1 - schedule.alphas[index]).sqrt() * anew  # the picture in them stays as it is
     return latents
-
-
-# Palette
 
 
 def mixed_shift(
@@ -336,65 +372,3 @@ def mixed_shift(
         if share:
             shift = shift + share * palette_shift(latents, palette, allowed)
     return shift
-
-
-def palette_shift(latents: Tensor, palette: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """What has to be added to clean latents for them to take the palette of others, row by row.
-
-    The distribution of the smoothed latents goes onto that of the smoothed palette by the linear Monge-Kantorovich
-    map (Pitié & Kokaram, The Linear Monge-Kantorovitch Linear Colour Mapping, 2007); detail stays as it is:
-
-        (M - 1) (x - mean) + mean_s - mean,   M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2,   A, B the covariances
-
-    Args:
-        latents: (batch, channels, height, width).
-        palette: (batch or 1, channels, any height, any width).
-        allowed: which part of it counts, bool (any height, any width); None = all of it.
-    """
-    smooth = smoothed(latents)
-    mean, covariance = _statistics(smooth.flatten(2))
-    mean_s, covariance_s = _statistics(_part(smoothed(palette), allowed))
-    root, inverse = _power(covariance, 0.5), _power(covariance, -0.5)
-    transport = inverse @ _power(root @ covariance_s @ root, 0.5) @ inverse  # (batch, channels, channels)
-    gain = (transport - torch.eye(transport.shape[-1], dtype=transport.dtype)).to(latents)
-    mean, mean_s = (m.to(latents)[..., None, None] for m in (mean, mean_s))  # (batch, channels, 1, 1)
-    return torch.einsum("bdc,bchw->bdhw", gain, smooth - mean) + mean_s - mean
-
-
-def smoothed(latents: Tensor) -> Tensor:
-    """Without detail but with edges, across which colours would leave halos: the same shape.
-
-    A guided filter (He, Sun & Tang, Guided Image Filtering, 2013) that guides itself, all channels by one share:
-
-        mean(a) x + mean((1 - a) mean(x)),   a = v / (v + PALETTE_EDGE * v_all),   v the variance around a position
-    """
-    mean = _mean_around(latents)
-    variance = (_mean_around(latents.square()) - mean.square()).mean(1, keepdim=True)  # (batch, 1, height, width)
-    whole = latents.var((2, 3), correction=0).mean(1).view(-1, 1, 1, 1)
-    share = variance / (variance + PALETTE_EDGE * whole + 1e-12)
-    return _mean_around(share) * latents + _mean_around((1 - share) * mean)
-
-
-def _mean_around(latents: Tensor) -> Tensor:
-    """The mean over a square around every position, without what lies outside."""
-    return F.avg_pool2d(latents, PALETTE_BLUR, 1, PALETTE_BLUR // 2, count_include_pad=False)
-
-
-def _part(latents: Tensor, allowed: Tensor | None) -> Tensor:
-    """Positions of latents (batch, channels, height, width) as (batch, channels, positions)."""
-    return latents.flatten(2) if allowed is None else latents[..., allowed]
-
-
-def _statistics(positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (batch, channels) and covariance (batch, channels, channels) of positions, in fp64 on the CPU."""
-    positions = positions.cpu().double()  # (batch, channels, positions)
-    mean = positions.mean(2)
-    centred = positions - mean[..., None]
-    covariance = centred @ centred.mT / positions.shape[2]
-    floor = PALETTE_FLOOR * covariance.diagonal(dim1=1, dim2=2).mean(1) + 1e-6  # (batch,)
-    return mean, covariance + floor.view(-1, 1, 1) * torch.eye(covariance.shape[1], dtype=covariance.dtype)
-
-
-def _power(symmetric: Tensor, exponent: float) -> Tensor:
-    values, vectors = torch.linalg.eigh(symmetric)  # (batch, channels), (batch, channels, channels)
-    return (vectors * values.clamp(min=1e-12).unsqueeze(-2) ** exponent) @ vectors.mT

@@ -19,10 +19,9 @@ from magicstyle_core.method import (
     clean,
     ddim_timesteps,
     move,
-    palette_shift,
-    smoothed,
     subset,
 )
+from magicstyle_core.palette import palette_shift, smoothed
 from magicstyle_core.settings import inversion_calls
 from tests.randoms import randoms
 

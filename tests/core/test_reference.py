@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
-from magicstyle_core.method import palette_shift
+from magicstyle_core.palette import palette_shift
 from magicstyle_core.plan import plan
 from magicstyle_core.settings import apply_preset
 from tests.tiny_models import TEXT_CHANNELS, tiny_model
