@@ -35,7 +35,7 @@ Fusion = Literal["blend", "joint"]
 PaletteMode = Literal["both", "end", "adain", "off"]
 
 JOINT_LIMIT = 30.0  # |log-odds| at strength 0 and from 1 up; exp(-30) is below the rounding of fp32
-ROUNDS = 10  # texture .743, .734, .729, .725, .723 after 1, 3, 5, 10, 30 (docs/method.md); each costs 12 ms a render
+ROUNDS = 5  # with ten a flat dark wall takes the mean of a whole painting, without its strokes (docs/method.md)
 LEAST_ASKED = 1e-30  # by a query where strength is 0, near the least number of fp32: the logarithm stays finite
 # Below the greatest exponent of a sum. A thousand times exp(-30) is below the rounding of fp32, and exp takes fifty
 # times as long on a CPU where it underflows.
