@@ -77,8 +77,8 @@ def look(
         dots = (query[0, :, token, None] * key[0]).sum(2).float() * scale  # (heads, style_tokens)
         bias = how.style_bias(places).to(dots)
         if settings.balance:
-            # The keys stand in for values, which play no part in log g.
-            _, log_g = method.balanced_attention(query, key, key, bias, scale, strength=how.at(layer).to(query))
+            strength, no_values = how.at(layer).to(query), key[..., :0]
+            _, log_g = method.balanced_attention(query, key, no_values, bias, scale, strength=strength)
             dots += settings.balance * log_g[0]
         logits = []
         for part, k, p in zip((dots + bias).split([len(p) for p in places], 1), keys, places, strict=True):

@@ -88,7 +88,7 @@ def feature_fusion_attention(
         strength: (batch or 1, 1, tokens, 1), per query.
         balance: 0 = every query looks where it likes; 1 = all style tokens are looked at alike, so that rare colours
             and strokes arrive, too.
-        style_bias: (style_tokens,), natural logarithms of weights; -inf where nothing may be looked at.
+        style_bias: (style_tokens,), logarithms of weights; -inf, without balance, where nothing may be looked at.
         attend: the attention kernel; a blend with balance 1 has its own.
         watch: is given the shares of balanced attention, (batch, heads, tokens, style_tokens), detached.
 
