@@ -18,9 +18,9 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from magicstyle_core.attention import Attend, Fusion, Grid, feature_fusion_attention, sdpa
 from magicstyle_core.errors import ModelError
 from magicstyle_core.layers import Layer
-from magicstyle_core.method import Attend, Fusion, feature_fusion_attention, sdpa
 
 Features = Mapping[str, Tensor]  # layer name -> input of that layer, (batch, tokens, channels)
 
@@ -125,71 +125,35 @@ class Fusing:
         rows, columns = layer.size(self.strength.shape[2], self.strength.shape[3])
         return F.adaptive_avg_pool2d(self.strength, (rows, columns)).flatten(1)[:, None, :, None]
 
-    def places(self, layer: Layer) -> list[Tensor]:
-        """Of each style the tokens that may be looked at, as `neighbourhoods` has them.
+    def grids(self, layer: Layer) -> list[Grid]:
+        """The target's tokens, then of each style those that may be looked at.
 
         The others get no attention at all: a softmax without a key is the one with -inf for its logit.
         """
-        return [neighbourhoods(layer, map_) for map_ in self.allowed or [self.everywhere] * len(self.weights)]
+        everywhere = torch.ones(self.strength.shape[2:], dtype=torch.bool)  # (latent_height, latent_width)
+        return [grid(layer, map_) for map_ in (everywhere, *(self.allowed or [everywhere] * len(self.weights)))]
 
-    def style_bias(self, places: Sequence[Tensor]) -> Tensor:
+    def style_bias(self, styles: Sequence[Grid]) -> Tensor:
         """The logarithm of every style token's weight, (style_tokens,); a larger picture does not weigh more."""
-        weighted = zip(places, self.weights, strict=True)
-        return torch.cat([torch.full((len(p),), math.log(weight / len(p))) for p, weight in weighted])
-
-    @property
-    def everywhere(self) -> Tensor:
-        """All of the target's latents, bool (latent_height, latent_width)."""
-        return torch.ones(self.strength.shape[2:], dtype=torch.bool)
+        counts = [len(style.tokens) for style in styles]
+        weighted = zip(counts, self.weights, strict=True)
+        return torch.cat([torch.full((count,), math.log(weight / count)) for count, weight in weighted])
 
 
-def neighbourhoods(layer: Layer, allowed: Tensor) -> Tensor:
-    """Numbers of the layer's tokens at least half of which may be looked at; where there is none, of the nearest one.
+def grid(layer: Layer, allowed: Tensor) -> Grid:
+    """The layer's tokens at least half of which may be looked at; where there is none, the nearest one.
 
     Args:
         allowed: bool (height, width) of the latents.
-
-    Returns:
-        Each token, then those above, below, left and right of it, int (tokens, 5); in place of one that is outside,
-        or may not be looked at, stands the token itself.
     """
     rows, columns = layer.size(*allowed.shape)
     share = F.adaptive_avg_pool2d(allowed[None].float(), (rows, columns)).flatten()  # (all tokens,)
-    inside = share >= min(0.5, float(share.max()))
-    tokens = inside.nonzero()[:, 0]
-    row, column = tokens // columns, tokens % columns
-    around = torch.stack(
-        [
-            (row + down).clamp(0, rows - 1) * columns + (column + right).clamp(0, columns - 1)
-            for down, right in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
-        ],
-        1,
-    )  # (tokens, 5)
-    return torch.where(inside[around], around, tokens[:, None])
+    return Grid(rows, columns, (share >= min(0.5, float(share.max()))).nonzero()[:, 0])
 
 
 def by_heads(attn: Attention, projected: Tensor) -> Tensor:
     """Queries, keys or values (batch, tokens, channels) as (batch, heads, tokens, dim)."""
     return projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-
-
-def compared(projected: Tensor, places: Tensor, neighbours: float) -> Tensor:
-    """Queries or keys of the tokens in `places` as FFA compares them: beside its own, each has its neighbours', so
-    that their dot products come to q k + neighbours * (the sum of the neighbours' q k).
-
-    Args:
-        projected: (batch, heads, all tokens, dim).
-        places: as `neighbourhoods` has them.
-
-    Returns:
-        (batch, heads, tokens, dim), with neighbours 5 * dim.
-    """
-    if not neighbours:
-        return projected[:, :, places[:, 0]]
-    around = projected[:, :, places]  # (batch, heads, tokens, 5, dim)
-    weights = around.new_full((5, 1), neighbours**0.5)
-    weights[0] = 1
-    return (around * weights).flatten(3)
 
 
 def fused_attention(
@@ -204,29 +168,24 @@ def fused_attention(
     Returns:
         (batch, tokens, channels).
     """
-    heads, strength, places = partial(by_heads, attn), how.at(layer).to(target), how.places(layer)
-    bias = how.style_bias(places).to(target.device) if len(styles) > 1 else None
-    values = [heads(attn.to_v(style[:, p[:, 0]])) for style, p in zip(styles, places, strict=True)]
-    keys = [compared(heads(attn.to_k(style)), p, how.neighbours) for style, p in zip(styles, places, strict=True)]
-    own_places = neighbourhoods(layer, how.everywhere)
-
-    def queries(hidden_states: Tensor) -> Tensor:
-        return compared(heads(attn.to_q(hidden_states)), own_places, how.neighbours)
-
+    heads, strength, grids = partial(by_heads, attn), how.at(layer).to(target), how.grids(layer)
+    looked_at = torch.cat([style[:, grid.tokens] for style, grid in zip(styles, grids[1:], strict=True)], 1)
     style_alone = how.fusion == "blend" and bool((strength == 1).all())
     fused = feature_fusion_attention(
-        queries(target),
-        queries(content) if how.structure else None,
+        heads(attn.to_q(target)),
+        heads(attn.to_q(content)) if how.structure else None,
         None if style_alone else heads(attn.to_k(content)),
         None if style_alone else heads(attn.to_v(content)),
-        torch.cat(keys, 2),
-        torch.cat(values, 2),
+        heads(attn.to_k(looked_at)),
+        heads(attn.to_v(looked_at)),
         strength=strength,
         structure=how.structure,
         temperature=how.temperature,
         balance=how.balance,
+        neighbours=how.neighbours,
+        grids=grids,
         fusion=how.fusion,
-        style_bias=bias,
+        style_bias=how.style_bias(grids[1:]).to(target.device) if len(styles) > 1 else None,
         attend=how.attend,
         watch=how.watch,
     )  # (batch, heads, tokens, dim)

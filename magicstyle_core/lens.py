@@ -10,10 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from magicstyle_core import method
+from magicstyle_core.attention import agree, style_shares
 from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.hooks import Fusing, by_heads, compared, neighbourhoods, record
+from magicstyle_core.hooks import Fusing, by_heads, record
 from magicstyle_core.images import Picture
 from magicstyle_core.layers import Layer
 from magicstyle_core.plan import Plan, Styles, plan
@@ -67,29 +68,31 @@ def look(
     how = Fusing(wish.strength, weights=[weight for _, weight in wish.styles], allowed=wish.looked_at)
     for layer in layers:
         attn, token = engine.model.unet.get_submodule(layer.name), _token(engine, content, layer, spot)
-        places, own_places = how.places(layer), neighbourhoods(layer, how.everywhere)
+        grids, strength = how.grids(layer), how.at(layer)
         target = seen[layer.name]  # (1, tokens, channels)
         query, own = (attn.to_q(states) for states in (target, content_features[layer.name].to(target)))
         query = by_heads(attn, query + settings.structure * (own - query))  # (1, heads, tokens, dim)
-        scale, query = settings.temperature * query.shape[-1] ** -0.5, compared(query, own_places, settings.neighbours)
-        keys = [by_heads(attn, attn.to_k(features_s[layer.name].to(target))) for features_s in style_features]
-        key = torch.cat([compared(k, p, settings.neighbours) for k, p in zip(keys, places, strict=True)], 2)
-        dots = (query[0, :, token, None] * key[0]).sum(2).float() * scale  # (heads, style_tokens)
-        bias = how.style_bias(places).to(dots)
-        if settings.balance:
-            strength, no_values = how.at(layer).to(query), key[..., :0]
-            _, log_g = method.balanced_attention(query, key, no_values, bias, scale, strength=strength)
-            dots += settings.balance * log_g[0]
-        logits = []
-        for part, k, p in zip((dots + bias).split([len(p) for p in places], 1), keys, places, strict=True):
-            everywhere = dots.new_full((dots.shape[0], k.shape[2]), -torch.inf)
-            everywhere[:, p[:, 0]] = part
-            logits.append(everywhere)
-        shares = torch.cat(logits, 1).softmax(1).mean(0).cpu().split([part.shape[1] for part in logits])
-        for total, share in zip(maps, shares, strict=True):
-            rows, columns = total.shape[2:]
-            share = share.view(1, 1, *layer.size(rows, columns))
-            total += F.interpolate(share / share.numel(), (rows, columns), mode="bilinear") * share.numel()
+        scale = settings.temperature * query.shape[-1] ** -0.5
+        keys = [
+            by_heads(attn, attn.to_k(known[layer.name].to(target)[:, style.tokens]))
+            for known, style in zip(style_features, grids[1:], strict=True)
+        ]
+        if not settings.balance and not settings.neighbours:  # each token looks for itself
+            query, strength, token = query[:, :, token : token + 1], strength[:, :, token : token + 1], 0
+        by_head = style_shares(
+            query, torch.cat(keys, 2), how.style_bias(grids[1:]).to(target), scale,
+            strength=strength.to(target), balance=settings.balance,
+        )  # fmt: skip
+        heads = []
+        for shares, _ in by_head:
+            agreed = agree(shares, grids, settings.neighbours) if settings.neighbours else shares
+            heads.append(agreed[0, token])
+        paid = torch.stack(heads).mean(0).cpu().split([len(style.tokens) for style in grids[1:]])
+        for total, part, style in zip(maps, paid, grids[1:], strict=True):
+            share = torch.zeros(style.rows * style.columns)
+            share[style.tokens] = part
+            share = share.view(1, 1, style.rows, style.columns) / len(share)
+            total += F.interpolate(share, total.shape[2:], mode="bilinear") * share.numel()
     inside = [engine.model.of_the_picture(total)[0, 0] for total in maps]  # (height, width)
     whole = sum(float(total.sum()) for total in inside)
     return [(total / whole).numpy() for total in inside]

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from magicstyle_core import ASSETS, quick
+from magicstyle_core.attention import Attend, sdpa
 from magicstyle_core.errors import ModelError
 from magicstyle_core.families import check, find_defaults
 from magicstyle_core.hub import find, first_sentence
 from magicstyle_core.lora import Lora
-from magicstyle_core.method import Attend, sdpa
 from magicstyle_core.model import Model, Prompt, pixels_per_latent
 from magicstyle_core.prompts import load_prompt
 from magicstyle_core.sources import FileSource, FolderSource, Source

@@ -20,9 +20,10 @@ from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, DDIMSchedul
 from torch import Tensor
 
 from magicstyle_core import method, quick
+from magicstyle_core.attention import Attend, sdpa
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.hooks import OneTokenAttention, self_attention_layers
-from magicstyle_core.method import Around, Attend, Denoise, Schedule, Trajectory, ddim_timesteps, sdpa
+from magicstyle_core.method import Around, Denoise, Schedule, Trajectory, ddim_timesteps
 
 FIRST_VALUES = 64  # of a weight; enough to tell two trainings apart, few enough to cost nothing
 TILING_FROM = 1024  # pixels; the VAE of SD takes a 1024 picture whole in 4 GiB, and tiles can show seams

@@ -259,7 +259,7 @@ def _preset(**changes: Any) -> dict[str, Any]:
 
 
 # FFA and nothing else, as mini learnt to be used; with .5 on faces one of 45 pixels is found in fewer of twenty styles.
-ALONE: dict[str, Any] = {"faces": 0.4, "palette": "off", "balance": 1.0, "neighbours": 0.2}
+ALONE: dict[str, Any] = {"faces": 0.4, "palette": "off", "balance": 1.0, "neighbours": 1.0}
 
 # Gentle, Painterly and Bold: by eye on mini.
 # StyleID's attention: the numbers of its paper (arXiv 2312.09008).

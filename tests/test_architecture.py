@@ -90,7 +90,7 @@ def test_no_file_is_longer_than_400_lines(path: Path) -> None:
     assert path.read_text().count("\n") <= 400
 
 
-@pytest.mark.parametrize("name", ["method", "palette"])
+@pytest.mark.parametrize("name", ["attention", "method", "palette"])
 def test_the_method_needs_torch_and_nothing_else(name: str) -> None:
     top = {
         name.split(".")[0]

@@ -41,7 +41,7 @@ CROP = 160  # pixels along a side: 20 latents
 RIM = 2  # latents that are not compared: convolutions tell where the edge is, and a render's margin hides it
 OWN_STYLE = 0.5  # share of batches in which a photograph is its own style
 ALL_LAYERS = 0.25  # share of batches with FFA in all layers, which the page offers, instead of the finest alone
-COMPARED = (0.0, NEIGHBOURS, NEIGHBOURS, 0.4)  # one of them in each batch: the preset's, and a slider's way from it
+AGREED = (0.0, 0.5, NEIGHBOURS, NEIGHBOURS)  # one of them in each batch: the preset's, and a slider's way to it
 RATE = 4e-4
 # Of the style's latents, the rest is the photograph's. By hand, without any network, .5 gives a texture of .80 at a
 # content of .27, .7 gives .79 at .37; from there on faces fall apart.
@@ -52,6 +52,7 @@ SHARPNESS = 12.5
 # Weights of the losses: patches and references are a tenth of the first with these. Without the last the first came
 # to .585 (the mean of held-out batches, as a share of the change) and stayed there; with it .561 after 60 more steps.
 TAUGHT, PATCHES, REFERENCES, TOLD = 4.0, 1.0, 2.0, 5.0
+WAY_BACK = 20.0
 FITTED = 24  # batches for the straight lines: 230 000 places for 65 numbers a channel
 
 
@@ -159,7 +160,16 @@ def step_losses(
                 "patches": PATCHES * latent_style(inner(content) + reached, inner(content) + change).mean(),
                 "references": REFERENCES * (references - clean_latents).square().mean(),
                 "told": TOLD * torch.stack(told).square().mean(),
+                "way back": WAY_BACK * (references - on_the_way(schedule, known, step.index)).square().mean(),
             }
+
+
+def on_the_way(schedule: Schedule, known: Trajectory, index: int) -> Tensor:
+    """The clean latents that stored step index would have to foresee to come back to the one below it exactly."""
+    noisiness = ((1 - schedule.alphas) / schedule.alphas).sqrt()
+    above, below = (known.latents[i] / schedule.alphas[i].sqrt() for i in (index, index - 1))
+    noise = (above - below) / (noisiness[index] - noisiness[index - 1])
+    return above - noisiness[index] * noise  # (pictures, channels, height, width)
 
 
 def inner(latents: Tensor) -> Tensor:
@@ -198,7 +208,7 @@ def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
             style[0] = content[0]
         known = inverted(inverting, schedule, torch.cat([content, style]))
         layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
-        strength, neighbours = draw_strengths(rng, 1).item(), rng.choice(COMPARED)
+        strength, neighbours = draw_strengths(rng, 1).item(), rng.choice(AGREED)
         for losses in step_losses(unet, schedule, known, lines, strength, neighbours, layers):
             run.update(torch.stack(list(losses.values())).sum())
             run.report(losses)

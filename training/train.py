@@ -45,7 +45,7 @@ from training.run import Run, from_command_line
 # The grid that the model is used with: few steps, and no more noise than leaves the photograph in the latents. Up to
 # 1000 and 500 less was learnt in as many steps, and faces got lost (docs/training.md).
 STEPS, T_MAX = 5, 250
-TEMPERATURE, BALANCE, NEIGHBOURS = 1.2, 1.0, 0.2  # of the model's preset
+TEMPERATURE, BALANCE, NEIGHBOURS = 1.2, 1.0, 1.0  # of the model's preset
 EXAMPLES_A_STEP, CROP = 4, 128
 RIM = 16  # pixels that nobody judges: else the model learns tricks at the rim, which a render's margin hides
 PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they change little in a step

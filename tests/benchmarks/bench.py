@@ -36,11 +36,11 @@ from PIL import Image
 from torch import Tensor
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, StyleEngine
+from magicstyle_core.attention import Attend, sdpa
 from magicstyle_core.bank import FeatureBank
 from magicstyle_core.hooks import Fusing, fuse, record
 from magicstyle_core.layers import Layer
 from magicstyle_core.loading import DTYPES, probed_xformers
-from magicstyle_core.method import Attend, sdpa
 from magicstyle_core.pixels import to_image, to_tensor
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.jobs import Job

@@ -15,8 +15,9 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor
 
 from magicstyle_core import FusionSettings, Inversion
+from magicstyle_core.attention import Attend, feature_fusion_attention, sdpa
 from magicstyle_core.hooks import Fusing, installed
-from magicstyle_core.method import Attend, Trajectory, clean, feature_fusion_attention, invert, render, sdpa, subset
+from magicstyle_core.method import Trajectory, clean, invert, render, subset
 from magicstyle_core.model import Model
 
 Projections = tuple[Tensor, Tensor, Tensor]  # query, key, value: (batch, heads, tokens, dim)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from magicstyle_core import method
-from magicstyle_core.method import feature_fusion_attention
+from magicstyle_core import attention
+from magicstyle_core.attention import Grid, agree, feature_fusion_attention
 from tests.randoms import randoms
 
 
@@ -66,7 +66,7 @@ def test_joint_meets_blend_at_the_ends(strength: float, side: str) -> None:
 
 
 @pytest.mark.parametrize("fusion", ["blend", "joint"])
-def test_style_bias_weighs_and_hides_style_tokens(fusion: method.Fusion) -> None:
+def test_style_bias_weighs_and_hides_style_tokens(fusion: attention.Fusion) -> None:
     query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
     key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
     bias = torch.linspace(-2, 2, 20)
@@ -79,7 +79,7 @@ def test_style_bias_weighs_and_hides_style_tokens(fusion: method.Fusion) -> None
 
 
 @pytest.mark.parametrize("fusion", ["blend", "joint"])
-def test_strength_per_query_equals_the_number_there(fusion: method.Fusion) -> None:
+def test_strength_per_query_equals_the_number_there(fusion: attention.Fusion) -> None:
     query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
     key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
 
@@ -93,24 +93,6 @@ def test_strength_per_query_equals_the_number_there(fusion: method.Fusion) -> No
     torch.testing.assert_close(fuse(per_query)[:, :, 6:], fuse(everywhere(0.9))[:, :, 6:])
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("fusion", ["blend", "joint"])
-def test_further_channels_meet_the_keys_of_the_style_alone(fusion: method.Fusion, strength: float) -> None:
-    (query,) = randoms(1, 2, 12, 20, count=1)
-    key_c, value_c, value_s = randoms(1, 2, 12, 8, count=3, seed=1)
-    (key_s,) = randoms(1, 2, 12, 20, count=1, seed=2)
-    out = feature_fusion_attention(
-        query, None, key_c, value_c, key_s, value_s, strength=everywhere(strength), structure=0.0, fusion=fusion
-    )
-    logits_c, logits_s = (q @ k.mT / math.sqrt(8) for q, k in ((query[..., :8], key_c), (query, key_s)))
-    if fusion == "blend":
-        expected = (1 - strength) * logits_c.softmax(-1) @ value_c + strength * logits_s.softmax(-1) @ value_s
-    else:
-        odds = torch.logit(torch.tensor(strength)).clamp(-30, 30)
-        expected = torch.cat([logits_c, logits_s + odds], -1).softmax(-1) @ torch.cat([value_c, value_s], 2)
-    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
-
-
 def test_what_cancels_out_may_be_left_out() -> None:
     query, key_c, value_c = randoms(1, 2, 12, 8, count=3)
     key_s, value_s = randoms(1, 2, 20, 8, count=2, seed=1)
@@ -121,18 +103,20 @@ def test_what_cancels_out_may_be_left_out() -> None:
 
 
 def balanced_log_gain(logits: Tensor, strength: Tensor, weights: Tensor) -> Tensor:
-    """g as `balanced_attention` has it, by its formula in fp64: (batch, heads, style_tokens, 1)."""
+    """g as `style_shares` has it, by its formula in fp64: (batch, heads, style_tokens, 1)."""
     kernel, strength, weights = logits.double().exp(), strength.double(), weights.double()[:, None]
     gain = 1 / (kernel.mT @ strength)
-    for _ in range(method.ROUNDS - 1):
+    for _ in range(attention.ROUNDS - 1):
         gain = 1 / (kernel.mT @ (strength / (kernel @ (weights * gain))))
     return gain.log()
 
 
 @pytest.mark.parametrize("balance", [0.7, 1.0])
 @pytest.mark.parametrize("fusion", ["blend", "joint"])
-def test_balance_is_sinkhorns_algorithm(fusion: method.Fusion, balance: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(method, "KEYS_AT_ONCE", 7)
+def test_balance_is_sinkhorns_algorithm(
+    fusion: attention.Fusion, balance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "KEYS_AT_ONCE", 7)
     query, key_c, value_c = randoms(2, 2, 12, 8, count=3)
     key_s, value_s = randoms(2, 2, 20, 8, count=2, seed=1)
     strength = torch.linspace(0.3, 1, 12).view(1, 1, 12, 1)
@@ -217,3 +201,101 @@ def test_balance_where_no_query_has_strength_is_the_content() -> None:
         query, None, key_c, value_c, key_s, value_s, strength=everywhere(0.0), structure=0.0, balance=1.0
     )
     torch.testing.assert_close(out, (query @ key_c.mT / math.sqrt(8)).softmax(3) @ value_c)
+
+
+def grid(rows: int, columns: int, tokens: list[int] | None = None) -> Grid:
+    return Grid(rows, columns, torch.arange(rows * columns) if tokens is None else torch.tensor(tokens))
+
+
+def agreed_by_the_formula(shares: Tensor, target: Grid, style: Grid, neighbours: float) -> Tensor:
+    """`agree` for one whole style in fp64, token by token."""
+    shares = shares.double().clone()
+    for across, down in ((1, 0), (0, 1)) * attention.AGREEMENTS:
+        common = torch.zeros_like(shares)
+        for side in (-1, 1):
+            for q in range(target.rows * target.columns):
+                for k in range(style.rows * style.columns):
+                    row, column = q // target.columns + side * down, q % target.columns + side * across
+                    row_s, column_s = k // style.columns + side * down, k % style.columns + side * across
+                    if row in range(target.rows) and column in range(target.columns):  # noqa: SIM102
+                        if row_s in range(style.rows) and column_s in range(style.columns):
+                            beside = shares[:, row * target.columns + column, row_s * style.columns + column_s]
+                            common[:, q, k] += len(style.tokens) * beside / 2
+        shares = shares * (common + attention.ALONE) ** neighbours
+        shares = shares / shares.sum(2, keepdim=True)
+    return shares
+
+
+@pytest.mark.parametrize("neighbours", [0.4, 1.0])
+@pytest.mark.parametrize("numbers_at_once", [1, 50, 10_000])
+def test_neighbours_agree_by_the_formula(
+    neighbours: float, numbers_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "NUMBERS_AT_ONCE", numbers_at_once)
+    target, style = grid(4, 3), grid(2, 5)
+    shares = randoms(2, 12, 10, count=1)[0].softmax(2)
+    expected = agreed_by_the_formula(shares, target, style, neighbours)
+    with_gradient = agree(shares.clone().requires_grad_(), (target, style), neighbours)
+    found = agree(shares, (target, style), neighbours)
+    torch.testing.assert_close(found, expected.to(found))
+    torch.testing.assert_close(with_gradient.detach(), found)
+    assert found.data_ptr() == shares.data_ptr()
+
+
+def test_gradients_flow_through_the_agreement() -> None:
+    grids, shares = (grid(2, 3), grid(3, 2)), randoms(1, 6, 6, count=1)[0].double().softmax(2).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: agree(x, grids, 0.7), (shares,))
+
+
+def test_what_lies_side_by_side_in_the_style_is_found_side_by_side() -> None:
+    """A style is looked for through noise: alone a query seldom finds its place, with neighbours often."""
+    side = 12
+    (style,) = randoms(1, 1, side**2, 4, count=1)
+    query = style + randoms(1, 1, side**2, 4, count=1, seed=1)[0]
+    seen: list[Tensor] = []
+    for neighbours in (0.0, 0.5, 1.0):
+        feature_fusion_attention(
+            query, None, None, None, style, style, strength=everywhere(1.0, side**2), structure=0.0, temperature=2.0,
+            balance=1.0, neighbours=neighbours, grids=(grid(side, side),) * 2, watch=seen.append,
+        )  # fmt: skip
+    right = [(shares[0, 0].argmax(1) == torch.arange(side**2)).float().mean().item() for shares in seen]
+    assert right[0] < right[1] - 0.1
+    assert right[1] < right[2]
+
+
+def test_what_may_not_be_looked_at_tells_nothing() -> None:
+    """A style of which the left half counts is that half."""
+    left = [0, 1, 4, 5, 8, 9]
+    shares = randoms(1, 12, 6, count=1)[0].softmax(2)
+    whole = agree(shares.clone(), (grid(3, 4), grid(3, 2)), 1.0)
+    torch.testing.assert_close(agree(shares, (grid(3, 4), grid(3, 4, left)), 1.0), whole)
+
+
+def test_each_style_agrees_for_itself_and_keeps_what_is_paid_to_it() -> None:
+    shares = randoms(1, 12, 12 + 6, count=1)[0].softmax(2)
+    target, first, second = grid(3, 4), grid(3, 4), grid(3, 2)
+    found = agree(shares.clone(), (target, first, second), 1.0)
+    torch.testing.assert_close(found[..., :12].sum(2), shares[..., :12].sum(2))
+    torch.testing.assert_close(found.sum(2), torch.ones(1, 12))
+    alone = agree(shares[..., :12].clone(), (target, first), 1.0)
+    torch.testing.assert_close(found[..., :12], alone)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.7])
+def test_neighbours_in_one_softmax_leave_the_style_its_part(balance: float) -> None:
+    query, key_c, value_c, key_s, value_s = randoms(1, 2, 12, 8, count=5)
+    grids, strength, log_g = (grid(3, 4),) * 2, torch.linspace(0.3, 0.9, 12).view(1, 1, 12, 1), torch.zeros(1, 2, 12, 1)
+    logits_c, logits = (1.3 * query @ k.mT / math.sqrt(8) for k in (key_c / 1.3, key_s))
+    if balance:
+        log_g = balanced_log_gain(logits, strength, torch.ones(12)).to(logits)
+    logits = logits + balance * (log_g - log_g.mean(2, keepdim=True)).mT
+    both = torch.cat([logits_c, logits + torch.logit(strength)], 3).softmax(3)
+    paid = both[..., 12:].sum(3, keepdim=True)
+    agreed = torch.stack([agree(shares.clone(), grids, 1.0) for shares in logits.softmax(3).unbind(1)], 1)
+    expected = both[..., :12] @ value_c + paid * agreed @ value_s
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s, strength=strength, structure=0.0, temperature=1.3,
+        balance=balance, neighbours=1.0, grids=grids, fusion="joint",
+    )  # fmt: skip
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    assert (expected - both @ torch.cat([value_c, value_s], 2)).abs().max() > 0.1

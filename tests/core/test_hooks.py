@@ -7,18 +7,18 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from magicstyle_core.attention import Grid, feature_fusion_attention
 from magicstyle_core.errors import ModelError, SettingsError
 from magicstyle_core.hooks import (
     Features,
     Fusing,
     OneTokenAttention,
-    compared,
+    by_heads,
     fuse,
-    neighbourhoods,
     record,
     self_attention_layers,
 )
-from magicstyle_core.layers import Layer, choose_layers
+from magicstyle_core.layers import choose_layers
 
 LATENTS = (1, 4, 8, 8)
 
@@ -141,42 +141,23 @@ def test_an_exception_inside_leaves_the_unet_as_before(unet: UNet2DConditionMode
     assert not any(unet.get_submodule(layer.name)._forward_pre_hooks for layer in layers)
 
 
-def test_each_token_is_compared_with_those_around_it() -> None:
-    query, key = features(1, 2, 12, 8, count=2)  # (batch, heads, tokens, dim) of three rows of four
-    places = neighbourhoods(Layer("", "", 0, "fine"), torch.ones(3, 4, dtype=torch.bool))
-    assert places[5].tolist() == [5, 1, 9, 4, 6]
-    assert places[3].tolist() == [3, 3, 7, 2, 3]  # the upper right corner
-    dots, products = query @ key.mT, compared(query, places, 0.3) @ compared(key, places, 0.3).mT
-    around = sum(dots[..., places[5, n], places[3, n]] for n in range(1, 5))
-    torch.testing.assert_close(products[..., 5, 3], dots[..., 5, 3] + 0.3 * around)
-    torch.testing.assert_close(compared(query, places, 0.0), query)
-
-
-def test_a_neighbour_that_may_not_be_looked_at_tells_nothing() -> None:
-    allowed = torch.ones(3, 4, dtype=torch.bool)
-    allowed[:, 2:] = False
-    places = neighbourhoods(Layer("", "", 0, "fine"), allowed)
-    assert places[:, 0].tolist() == [0, 1, 4, 5, 8, 9]
-    assert places[3].tolist() == [5, 1, 9, 4, 5]
-
-
-def test_what_lies_side_by_side_in_the_style_is_found_side_by_side(unet: UNet2DConditionModel) -> None:
-    layer = choose_layers(self_attention_layers(unet), ["up.fine"])[0]
-    attn = unet.get_submodule(layer.name)
-    style = features(1, 64, 32, count=1, seed=2)[0]  # 8 rows of 8
-    target = style + 3 * features(1, 64, 32, count=1, seed=3)[0]
-    everywhere = how().places(layer)[0]
-    found = []
-    for neighbours in (0.0, 1.0):
-        query, key = (compared(projected[:, None], everywhere, neighbours) for projected in (target, style))
-        nearest = (query @ key.mT - key.square().sum(-1)[..., None, :] / 2).argmax(3).flatten()
-        found.append((nearest == torch.arange(64)).float().mean().item())
-    assert found[1] > found[0] + 0.2
-    outputs = []
-    for neighbours in (0.0, 1.0):
-        with fuse(unet, [layer], {layer.name: target}, [{layer.name: style}], how(0.0, neighbours=neighbours)):
-            outputs.append(attn(target))
-    torch.testing.assert_close(outputs[0], outputs[1])  # at strength 0 nothing is asked of the style
+def test_neighbours_are_asked_where_a_layer_has_its_tokens(unet: UNet2DConditionModel) -> None:
+    """By `fuse` in a layer of 4 rows of 4, from a style of which 6 × 8 latents, 3 rows of 4, may be looked at."""
+    layer = choose_layers(self_attention_layers(unet), ["down 1.0"])[0]
+    attn, allowed = unet.get_submodule(layer.name), torch.ones(8, 8, dtype=torch.bool)
+    allowed[6:] = False
+    target, style = features(1, 16, 64, count=2)
+    query, key, value = (
+        by_heads(attn, project(x)) for project, x in ((attn.to_q, target), (attn.to_k, style), (attn.to_v, style))
+    )
+    expected = feature_fusion_attention(
+        query, None, None, None, key[:, :, :12], value[:, :, :12], strength=torch.ones(1, 1, 16, 1), structure=0.0,
+        neighbours=0.6, grids=(Grid(4, 4, torch.arange(16)), Grid(3, 4, torch.arange(12))),
+    )  # fmt: skip
+    expected = attn.to_out[0](expected.transpose(1, 2).flatten(2))
+    fusing = how(neighbours=0.6, allowed=[allowed])
+    with fuse(unet, [layer], {layer.name: target}, [{layer.name: style}], fusing):
+        torch.testing.assert_close(attn(target), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_own_features_fused_back_change_nothing(unet: UNet2DConditionModel) -> None:

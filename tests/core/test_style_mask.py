@@ -13,7 +13,7 @@ from PIL import Image
 from magicstyle_core import FusionSettings, InversionSettings, SettingsError, StyleEngine
 from magicstyle_core.__main__ import main
 from magicstyle_core.bank import Inversion
-from magicstyle_core.hooks import Fusing, Layer, fuse, neighbourhoods
+from magicstyle_core.hooks import Fusing, Layer, fuse, grid
 from magicstyle_core.lens import look
 from magicstyle_core.metadata import read_png
 from magicstyle_core.palette import _statistics, palette_shift, positions, smoothed
@@ -32,7 +32,7 @@ def pair(engine: StyleEngine) -> tuple[Inversion, Inversion]:
 
 
 @pytest.mark.parametrize("fusion", ["blend", "joint"])
-@pytest.mark.parametrize(("strength", "neighbours"), [(1.0, 0.0), (0.5, 0.0), (0.5, 0.3)])
+@pytest.mark.parametrize(("strength", "neighbours"), [(1.0, 0.0), (0.5, 0.0), (0.5, 0.3), (0.5, 1.0)])
 def test_masked_tokens_get_no_attention_at_all(
     engine: StyleEngine, fusion: str, strength: float, neighbours: float
 ) -> None:
@@ -43,7 +43,7 @@ def test_masked_tokens_get_no_attention_at_all(
     allowed[:, : side // 2] = True
     channels, outputs = attn.to_q.in_features, []
     target, content, style = torch.randn(3, 1, 16, channels, generator=torch.Generator().manual_seed(0))
-    kept = neighbourhoods(layer, allowed)[:, 0]
+    kept = grid(layer, allowed).tokens
     assert kept.tolist() == [0, 1, 4, 5, 8, 9, 12, 13]
     how = Fusing(
         torch.full((1, 1, side, side), strength), neighbours=neighbours,
@@ -62,8 +62,8 @@ def test_where_a_coarse_layer_would_see_nothing_the_nearest_token_stays() -> Non
     allowed = torch.zeros(16, 16, dtype=torch.bool)
     allowed[9:11, 4:6] = True
     fine, coarse = (Layer(f"level {level}", "", level, "") for level in (0, 3))
-    assert len(neighbourhoods(fine, allowed)) == 4
-    assert neighbourhoods(coarse, allowed)[:, 0].tolist() == [2]  # of 2 × 2, the lower left
+    assert len(grid(fine, allowed).tokens) == 4
+    assert grid(coarse, allowed).tokens.tolist() == [2]  # of 2 × 2, the lower left
 
 
 def test_the_palette_comes_from_the_allowed_part() -> None:
