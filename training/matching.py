@@ -52,7 +52,6 @@ SHARPNESS = 12.5
 # Weights of the losses: patches and references are a tenth of the first with these. Without the last the first came
 # to .585 (the mean of held-out batches, as a share of the change) and stayed there; with it .561 after 60 more steps.
 TAUGHT, PATCHES, REFERENCES, TOLD = 4.0, 1.0, 2.0, 5.0
-WAY_BACK = 20.0
 FITTED = 24  # batches for the straight lines: 230 000 places for 65 numbers a channel
 
 
@@ -160,16 +159,7 @@ def step_losses(
                 "patches": PATCHES * latent_style(inner(content) + reached, inner(content) + change).mean(),
                 "references": REFERENCES * (references - clean_latents).square().mean(),
                 "told": TOLD * torch.stack(told).square().mean(),
-                "way back": WAY_BACK * (references - on_the_way(schedule, known, step.index)).square().mean(),
             }
-
-
-def on_the_way(schedule: Schedule, known: Trajectory, index: int) -> Tensor:
-    """The clean latents that stored step index would have to foresee to come back to the one below it exactly."""
-    noisiness = ((1 - schedule.alphas) / schedule.alphas).sqrt()
-    above, below = (known.latents[i] / schedule.alphas[i].sqrt() for i in (index, index - 1))
-    noise = (above - below) / (noisiness[index] - noisiness[index - 1])
-    return above - noisiness[index] * noise  # (pictures, channels, height, width)
 
 
 def inner(latents: Tensor) -> Tensor:

@@ -7,14 +7,13 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from magicstyle_core.hooks import Fusing, record
-from magicstyle_core.method import Trajectory, move
+from magicstyle_core.method import Trajectory
 from training.fusion import fine_layers, inverted, live_render, noise_estimate
 from training.matching import (
     ALIKE,
     SHARE,
     by_place,
     change_wanted,
-    on_the_way,
     set_queries_and_keys,
     step_losses,
     straight_lines,
@@ -40,7 +39,7 @@ def test_the_losses_of_one_batch_fall(
         torch.manual_seed(0)  # the distance between patches draws directions
         renders = []
         for losses in step_losses(unet, schedule, known, lines, 1.0, 0.5, fine_layers(unet)):
-            assert set(losses) == {"taught", "patches", "references", "told", "way back"}
+            assert set(losses) == {"taught", "patches", "references", "told"}
             total = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad()
             total.backward()
@@ -49,18 +48,6 @@ def test_the_losses_of_one_batch_fall(
         totals.append(renders)
     assert len(totals[0]) == STEPS - 1
     assert sum(totals[-1]) < 0.9 * sum(totals[0])
-
-
-def test_who_foresees_what_is_on_the_way_comes_back(
-    unet: UNet2DConditionModel, scheduler: DDIMScheduler, latents: torch.Tensor
-) -> None:
-    schedule = schedule_of(scheduler, "cpu")
-    known = inverted(unet, schedule, latents)
-    for i in range(1, STEPS):
-        alpha, foreseen = schedule.alphas[i], on_the_way(schedule, known, i)
-        noise = (known.latents[i] - alpha.sqrt() * foreseen) / (1 - alpha).sqrt()
-        back = move(known.latents[i], noise, alpha, schedule.alphas[i - 1])
-        torch.testing.assert_close(back, known.latents[i - 1], rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_wanted_lies_between_the_moments_and_the_places_looked_at() -> None:
