@@ -266,7 +266,7 @@ ALONE: dict[str, Any] = {"faces": 0.4, "palette": "off", "balance": 1.0, "neighb
 PRESETS = {
     "Gentle": _preset(strength=0.6, structure=0.6, colour=0.6),
     "Painterly": _preset(),
-    "Bold": _preset(strength=1.4, faces=0.5, layers=("all",), palette="off", balance=1.0),
+    "Bold": _preset(**{**ALONE, "strength": 1.3, "faces": 0.3}),
     "Keep my colours": _preset(colour=0.0, **ALONE),
     "Attention alone": _preset(**ALONE),
     "StyleID's attention": _preset(structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine")),
