@@ -76,7 +76,7 @@ def feature_fusion_attention(
         query_c: the same; None if structure is 0.
         key_c, value_c: (batch, heads, content_tokens, dim); None where a blend has
             strength 1 everywhere, as O_c cancels out.
-        key_s, value_s: (batch, heads, style_tokens, dim or, of the values, any width); several styles lie side by side.
+        key_s, value_s: (batch, heads, style_tokens, dim); several styles lie side by side.
         strength: (batch or 1, 1, tokens, 1), per query.
         balance: 0 = every query looks where it likes; 1 = all style tokens are looked at alike, so that rare colours
             and strokes arrive, too.
@@ -92,45 +92,26 @@ def feature_fusion_attention(
     """
     if query_c is not None:
         query = query + structure * (query_c - query)  # (batch, heads, tokens, dim)
-    scale, mask = 1 / math.sqrt(query.shape[-1]), None
-    if balance or neighbours:
-        outs, seen, leanings, rarities = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
-        by_head = style_shares(query, key_s, style_bias, temperature * scale, strength=strength, balance=balance)
-        for (shares, rarity), v in zip(by_head, value_s.unbind(1), strict=True):
-            if fusion == "joint":
-                rarities.append(rarity)
-                if neighbours:  # how much goes to the style stays as it is
-                    agreed = agree(shares.clone(), grids, neighbours)
-                    leanings.append((agreed.clamp(min=LEAST_SHARE) / shares.clamp(min=LEAST_SHARE)).log())
-                continue
-            if neighbours:
-                shares = agree(shares, grids, neighbours)
-            outs.append((shares @ v.float()).to(query))
-            if watch is not None:
-                seen.append(shares.detach())
-        if seen and watch is not None:
-            watch(torch.stack(seen, 1))
     if fusion == "joint":
         assert key_c is not None
         assert value_c is not None
-        bias = query.new_zeros(*key_s.shape[:3])  # (batch, heads, style_tokens)
-        if balance:
-            bias = bias + torch.stack(rarities, 1)
-        if style_bias is not None:
-            bias = bias + style_bias
-        if neighbours:
-            mask = F.pad(torch.stack(leanings, 1), (key_c.shape[2], 0)).to(query)  # (batch, heads, tokens, all tokens)
-        # Log-odds per query and bias per style key ride in two more channels, so it stays one fused call.
-        log_odds = torch.logit(strength.float().clamp(0, 1)).clamp(-JOINT_LIMIT, JOINT_LIMIT)
-        per_query = log_odds.to(query).expand_as(query[..., :1])  # (batch, heads, tokens, 1)
-        query = torch.cat([query * scale, per_query, torch.ones_like(per_query)], -1)  # (..., dim + 2)
-        per_key = bias.to(key_s).clamp(min=-1e4)[..., None]  # (batch, heads, style_tokens, 1)
-        key_s = torch.cat([key_s * temperature, torch.ones_like(per_key), per_key], -1)
-        key = torch.cat([F.pad(key_c, (0, 2)), key_s], 2)  # (batch, heads, all tokens, dim + 2)
-        return attend(query, key, torch.cat([value_c, value_s], 2), mask, 1.0)
+        return _joint(
+            query, key_c, value_c, key_s, value_s, strength, temperature, balance, neighbours, grids, style_bias, attend
+        )
+    scale = 1 / math.sqrt(query.shape[-1])
     if balance or neighbours:
+        outs, seen = list[Tensor](), list[Tensor]()
+        by_head = style_shares(query, key_s, style_bias, temperature * scale, strength=strength, balance=balance)
+        for (shares, _), v in zip(by_head, value_s.unbind(1), strict=True):
+            agreed = agree(shares, grids, neighbours) if neighbours else shares
+            outs.append((agreed @ v.float()).to(query))
+            if watch is not None:
+                seen.append(agreed.detach())
+        if watch is not None:
+            watch(torch.stack(seen, 1))
         out_s = torch.stack(outs, 1)
     else:
+        mask = None
         if style_bias is not None:
             mask = style_bias.to(query).expand(*query.shape[:3], -1)  # (batch, heads, tokens, style_tokens)
         out_s = attend(query, key_s, value_s, mask, temperature * scale)
@@ -139,6 +120,47 @@ def feature_fusion_attention(
     mixed = (strength != 1).any(0).flatten().nonzero()[:, 0]  # queries; a face may be all there is
     out_c = attend(query[:, :, mixed], key_c, value_c, None, scale)
     return out_s.index_copy(2, mixed, out_c + strength[:, :, mixed].to(query) * (out_s[:, :, mixed] - out_c))
+
+
+def _joint(
+    query: Tensor,
+    key_c: Tensor,
+    value_c: Tensor,
+    key_s: Tensor,
+    value_s: Tensor,
+    strength: Tensor,
+    temperature: float,
+    balance: float,
+    neighbours: float,
+    grids: Sequence[Grid],
+    style_bias: Tensor | None,
+    attend: Attend,
+) -> Tensor:
+    """One softmax over content and styles. Neighbours decide between the style's keys, not how much the style gets."""
+    scale, mask = 1 / math.sqrt(query.shape[-1]), None
+    bias = query.new_zeros(key_s.shape[:3])  # (batch, heads, style_tokens)
+    if style_bias is not None:
+        bias = bias + style_bias
+    if balance or neighbours:
+        rarities, leanings = list[Tensor](), list[Tensor]()
+        for shares, rarity in style_shares(
+            query, key_s, style_bias, temperature * scale, strength=strength, balance=balance
+        ):
+            rarities.append(rarity)
+            if neighbours:
+                agreed = agree(shares.clone(), grids, neighbours)
+                leanings.append((agreed.clamp(min=LEAST_SHARE) / shares.clamp(min=LEAST_SHARE)).log())
+        bias = bias + torch.stack(rarities, 1)
+        if neighbours:
+            mask = F.pad(torch.stack(leanings, 1), (key_c.shape[2], 0)).to(query)  # (batch, heads, tokens, all tokens)
+    # Log-odds per query and bias per style key ride in two more channels, so it stays one fused call.
+    log_odds = torch.logit(strength.float().clamp(0, 1)).clamp(-JOINT_LIMIT, JOINT_LIMIT)
+    per_query = log_odds.to(query).expand_as(query[..., :1])  # (batch, heads, tokens, 1)
+    per_key = bias.to(key_s).clamp(min=-1e4)[..., None]  # (batch, heads, style_tokens, 1)
+    query = torch.cat([query * scale, per_query, torch.ones_like(per_query)], -1)  # (batch, heads, tokens, dim + 2)
+    key_s = torch.cat([key_s * temperature, torch.ones_like(per_key), per_key], -1)
+    key = torch.cat([F.pad(key_c, (0, 2)), key_s], 2)  # (batch, heads, all tokens, dim + 2)
+    return attend(query, key, torch.cat([value_c, value_s], 2), mask, 1.0)
 
 
 def style_shares(
@@ -206,7 +228,7 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
         A(q, k) <- A(q, k) (c(q, k) + ALONE)^neighbours / ...,   c(q, k) = mean of A(q + d, k + d)
 
     d is to the left and to the right, then up and down, AGREEMENTS times; what a query pays to a style stays as it is,
-    and c is 1 where all of the style is looked at alike. Neighbourhood consensus (Rocco et al., arXiv 1810.10510) on
+    and c is 1 where that is spread evenly. Neighbourhood consensus (Rocco et al., arXiv 1810.10510) on
     attention, without training.
 
     Args:
@@ -233,7 +255,8 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
                 here = lines[:, row : row + at_once]  # (batch, lines, columns, style_rows, style_columns)
                 if shares.requires_grad:
                     here = here.clone()
-                around = torch.full_like(here, 2 * ALONE / len(style.tokens))
+                even = paid[:, row : row + at_once] / len(style.tokens)
+                around = (2 * ALONE * even).expand(here.shape).contiguous()
                 if beside:
                     around[:, :, 1:, :, 1:] += here[:, :, :-1, :, :-1]
                     around[:, :, :-1, :, :-1] += here[:, :, 1:, :, 1:]

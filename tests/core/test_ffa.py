@@ -279,6 +279,8 @@ def test_each_style_agrees_for_itself_and_keeps_what_is_paid_to_it() -> None:
     torch.testing.assert_close(found.sum(2), torch.ones(1, 12))
     alone = agree(shares[..., :12].clone(), (target, first), 1.0)
     torch.testing.assert_close(found[..., :12], alone)
+    rarely = agree(0.01 * shares, (target, first, second), 1.0)
+    torch.testing.assert_close(rarely, 0.01 * found)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.7])
