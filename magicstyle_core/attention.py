@@ -267,10 +267,10 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
                     around[:, : below.shape[1], :, :-1] += below[:, :, :, 1:]
                     above = here[:, -1:].clone()
                 if neighbours != 1:
-                    around = around**neighbours
-                around *= here
-                around *= paid[:, row : row + at_once] / around.sum((3, 4), keepdim=True).clamp(min=LEAST_SHARE)
-                lines[:, row : row + at_once] = around
+                    around = (neighbours * around.log()).exp()  # a power takes four times as long on a CPU
+                agreed = around * here
+                agreed *= paid[:, row : row + at_once] / agreed.sum((3, 4), keepdim=True).clamp(min=LEAST_SHARE)
+                lines[:, row : row + at_once] = agreed
         if holes:
             part.copy_(whole[..., style.tokens])
     return shares
