@@ -14,6 +14,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from magicstyle_core.metadata import read_png
+from magicstyle_core.settings import FusionSettings, apply_preset
 from tests.flat import FlatPlace
 
 
@@ -100,4 +101,6 @@ def test_without_a_preset_it_is_the_models_own(
 ) -> None:
     monkeypatch.setattr(place, "facts", replace(place.facts, preset="Bold"))
     settings = client.predict(**pair, settings={"structure": 0.5}, api_name="/stylize")[1]["settings"]
-    assert (settings["strength"], settings["structure"], settings["layers"]) == (1.4, 0.5, ["all"])
+    bold = apply_preset("Bold", FusionSettings())
+    assert bold.strength != FusionSettings().strength
+    assert (settings["strength"], settings["faces"], settings["structure"]) == (bold.strength, bold.faces, 0.5)

@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from magicstyle_core.metadata import read_png
+from magicstyle_core.settings import FusionSettings, apply_preset
 from tests.browsing import (
     DRAFT,
     STEPS,
@@ -268,7 +269,7 @@ def test_a_png_brings_everything_back_and_renders(stylized: Page, style: Path, t
     assert (recipe.settings.seed, recipe.settings.render_steps) == (0, 6)
     tab(stylized, "Look")
     stylized.locator("#presets").get_by_role("button", name="Bold").click()
-    expect(caption(stylized)).to_contain_text("strength 1.4")
+    expect(caption(stylized)).to_contain_text(f"strength {apply_preset('Bold', FusionSettings()).strength}")
     tab(stylized, "Advanced")
     seed.fill("")
     seed.press("Tab")
