@@ -29,9 +29,9 @@ LEAST_ASKED = 1e-30  # by a query where strength is 0, near the least number of 
 # times as long on a CPU where it underflows.
 LEAST_EXPONENT = -30.0
 LEAST_SHARE = 1e-30  # near the least number of fp32: what is divided by stays above 0
-# Of `agree`. One is .723 in texture and .371 in content, two .711 and .414 (mini, held-out paintings, 256 pixels).
+# Of `agree`. One is .726 in texture and .375 in content, two .711 and .410 (mini, held-out paintings, 256 pixels).
 AGREEMENTS = 2
-ALONE = 0.1  # what counts without any neighbour; at .02 and .5 two agreements have .001 less and .005 more texture
+ALONE = 0.1  # what counts without any neighbour; with .02 it is .711 and .424, with .5 .717 and .399
 NUMBERS_AT_ONCE = 450_000  # of `agree`, so that they stay in the cache: 29 ms for 2704 tokens, 45 ms line by line
 KEYS_AT_ONCE = 256  # so that a copy of their logits stays in the cache: 9 ms for 2704 tokens, 13 ms with 512
 
@@ -103,7 +103,7 @@ def feature_fusion_attention(
         outs, seen = list[Tensor](), list[Tensor]()
         by_head = style_shares(query, key_s, style_bias, temperature * scale, strength=strength, balance=balance)
         for (shares, _), v in zip(by_head, value_s.unbind(1), strict=True):
-            agreed = agree(shares, grids, neighbours) if neighbours else shares
+            agreed = agree(shares, grids, neighbours)
             outs.append((agreed @ v.float()).to(query))
             if watch is not None:
                 seen.append(agreed.detach())
@@ -235,6 +235,8 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
         shares: (batch, tokens, style_tokens), written into unless they have a gradient.
         grids, neighbours: as `feature_fusion_attention` has them.
     """
+    if not neighbours:
+        return shares
     if shares.requires_grad:
         shares = shares.clone()
     (rows, columns, _), *styles = grids

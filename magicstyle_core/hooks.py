@@ -169,7 +169,7 @@ def fused_attention(
         (batch, tokens, channels).
     """
     heads, strength, grids = partial(by_heads, attn), how.at(layer).to(target), how.grids(layer)
-    looked_at = torch.cat([style[:, grid.tokens] for style, grid in zip(styles, grids[1:], strict=True)], 1)
+    looked_at = torch.cat([style[:, part.tokens] for style, part in zip(styles, grids[1:], strict=True)], 1)
     style_alone = how.fusion == "blend" and bool((strength == 1).all())
     fused = feature_fusion_attention(
         heads(attn.to_q(target)),

@@ -83,10 +83,7 @@ def look(
             query, torch.cat(keys, 2), how.style_bias(grids[1:]).to(target), scale,
             strength=strength.to(target), balance=settings.balance,
         )  # fmt: skip
-        heads = []
-        for shares, _ in by_head:
-            agreed = agree(shares, grids, settings.neighbours) if settings.neighbours else shares
-            heads.append(agreed[0, token])
+        heads = [agree(shares, grids, settings.neighbours)[0, token] for shares, _ in by_head]
         paid = torch.stack(heads).mean(0).cpu().split([len(style.tokens) for style in grids[1:]])
         for total, part, style in zip(maps, paid, grids[1:], strict=True):
             share = torch.zeros(style.rows * style.columns)
