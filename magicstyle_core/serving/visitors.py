@@ -264,6 +264,7 @@ class Visitors:
             in_use = self._in_use()
         with visitor.lock:
             visitor.is_open = False
+            visitor.follower = None
             visitor.show(wanted=None)
             every = (visitor.run, visitor.idle_run, visitor.grid_run, visitor.lens_run, visitor.extra_run)
             runs = [run for run in every if run is not None]

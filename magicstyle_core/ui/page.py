@@ -150,7 +150,6 @@ class Page:
             **self.controls.cost_of(visit, job),
             **self.regions.shown(visit, job, self.regions.read(data)),
             **self.style_masks.shown(visit, data, job.inversion.size),
-            **self.presets.updates(visit, visit.visitor.board, job.settings),
             **self.share.updates(visit, changed),
             self.saved: changed,
         }
@@ -159,8 +158,8 @@ class Page:
     def said(self) -> list[Component]:
         """What a wish is answered with."""
         return [
-            *self.pictures.outputs, self.controls.note, self.controls.cost, *self.controls.inputs, self.presets.buttons,
-            self.regions.note, self.regions.brush, *self.style_masks.outputs, self.share.ways, self.saved,
+            *self.pictures.outputs, self.controls.note, self.controls.cost, *self.controls.inputs, self.regions.note,
+            self.regions.brush, *self.style_masks.outputs, self.share.ways, self.saved,
         ]  # fmt: skip
 
     # What the page shows.
@@ -178,12 +177,13 @@ class Page:
                 if shown != history:
                     history = shown
                     updates |= self.history.updates(visit)
-                if board.presets or board.record:
-                    updates |= self.presets.updates(visit, board, board.wanted.settings if board.wanted else None)
+                if board.wanted is not None:
+                    updates |= self.presets.updates(visit, board, board.wanted.settings)
                 yield updates
 
     @property
     def shown(self) -> list[Component]:
+        """What only the follower shows, once the page is there: a late answer would bring an older board back."""
         return [*self.result.outputs, *self.history.outputs, self.presets.buttons]
 
     def job_updates(self, visit: Visit, job: Job) -> Updates:
@@ -218,7 +218,7 @@ class Page:
     def hello(self, token: str | None, query: str, saved: dict[str, Any] | None, request: gr.Request) -> Updates:
         """A page was opened or came back: everything is as its visitor left it."""
         visitor = self.desk.visitors.greet(request.session_hash, token)
-        visitor.told = ()  # to the page before
+        visitor.follower, visitor.told = None, ()  # of the page before
         visit = Visit(self.desk, request)
         updates: Updates = {
             self.token: visitor.token,
@@ -254,7 +254,7 @@ class Page:
         """Everything of the visitor is dropped, and the page is empty."""
         visit = Visit(self.desk, request)
         freed = self.desk.place.stats()["sessions"].get(visit.visitor.key, 0)
-        token = visit.visitor.token
+        token, wanted = visit.visitor.token, visit.visitor.board.wanted
         self.desk.visitors.drop(visit.visitor)
         visit = Visit(self.desk, request)
         visit.visitor.token = token
@@ -267,6 +267,7 @@ class Page:
             self.pictures.wall: self.pictures.wall_of(visit),
             **self.history.updates(visit),
             **self.result.updates(visit, visit.visitor.board),
+            **self.presets.updates(visit, visit.visitor.board, wanted.settings if wanted else self.controls.defaults),
             **self.memory.updates(visit),
         }
 
@@ -321,11 +322,10 @@ class Page:
         def act(event: gr.EventData, request: gr.Request) -> Updates:
             visit = Visit(desk, request)
             record = history.act(visit, event.pick)
-            updates = history.updates(visit)
-            if record is not None:
-                desk.show(visit.visitor, record)
-                updates |= self.changed(visit, self.job_updates(visit, record.job))
-            return {**updates, **self.result.updates(visit, visit.visitor.board)}
+            if record is None:
+                return {self.changes: gr.skip()}
+            desk.show(visit.visitor, record)
+            return self.changed(visit, self.job_updates(visit, record.job))
 
         def set_private(private: bool, request: gr.Request) -> None:
             desk.set_private(Visit(desk, request).visitor, private)
@@ -351,8 +351,7 @@ class Page:
         history.connect()
         self.outputs.connect()
         self.lens.connect()
-        shown = [*self.job_outputs, *history.outputs, *self.result.outputs]
-        then_follow(history.strip.click(act, None, shown, **AT_ONCE))
+        then_follow(history.strip.click(act, None, self.job_outputs, **AT_ONCE))
         then_follow(history.private.input(set_private, history.private, None, **AT_ONCE))
         restored = self.share.file.upload(
             restore, [self.share.file, self.pictures.content],
@@ -370,15 +369,15 @@ class Page:
         gr.on([self.memory.refresh.click, self.memory_tab.select], memory, None, self.memory.table, **AT_ONCE)
         emptied = [*self.pictures.boxes, self.regions.brush, history.compare, self.lens.view]
         emptied += [self.pictures.wall, self.memory.table]
-        self.memory.forget.click(self.forget, None, [*emptied, *history.outputs, *self.result.outputs], **AT_ONCE)
+        self.memory.forget.click(self.forget, None, [*emptied, *self.shown], **AT_ONCE)
         outputs = [
-            self.token, self.pictures.wall, self.presets.buttons, controls.note, self.grid.x_name, self.grid.y_name,
-            self.outputs.times, self.lens.note, self.lens.group,
+            self.token, self.pictures.wall, controls.note, self.grid.x_name, self.grid.y_name, self.outputs.times,
+            self.lens.note, self.lens.group,
         ]  # fmt: skip
         blocks = gr.context.Context.root_block
         hello = blocks.load(
             self.hello, [self.token, self.query, self.saved],
-            [*outputs, *self.job_outputs, *self.result.outputs, *self.history.outputs], js=HELLO, **AT_ONCE,
+            [*outputs, *self.job_outputs, *self.shown], js=HELLO, **AT_ONCE,
         )  # fmt: skip
         kept = hello.then(None, self.token, None, js=KEEP_TOKEN)
         then_follow(kept)

@@ -20,10 +20,10 @@ class Presets:
         self.place = place
         self.buttons = gr.HTML(elem_id="presets", js_on_load=PICK, label=label("presets"))
 
-    def updates(self, visit: Visit, board: Board, settings: FusionSettings | None) -> Updates:
+    def updates(self, visit: Visit, board: Board, settings: FusionSettings) -> Updates:
         """Thumbnails as far as there are some; the preset that `settings` come from is pressed."""
         files = dict(board.presets)
-        chosen = self._preset_of(settings) if settings is not None else None
+        chosen = self._preset_of(settings)
         buttons = []
         for name in PRESETS:
             image = f'<img src="{file_url(files[name])}" alt="">' if name in files else ""

@@ -52,6 +52,22 @@ def test_what_a_dead_follower_did_not_hand_over_is_told_by_the_next(
     assert awaited(to_the_end(desk, visitor)) == []  # the page has it
 
 
+def test_who_is_forgotten_hears_no_more_of_pictures_that_are_gone(
+    desk: Desk, visitor: Visitor, place: FlatPlace, job: MakeJob
+) -> None:
+    place.seconds_per_call = 0.02
+
+    async def forget() -> object:
+        following = boards(desk, visitor)
+        desk.wish(visitor, job(), live=True)
+        while not (await anext(following))[0].record:
+            pass
+        desk.visitors.drop(visitor)
+        return await asyncio.wait_for(anext(following, None), 5)
+
+    assert awaited(forget()) is None
+
+
 def test_many_followers_in_a_drag_starve_nobody(desk: Desk, visitor: Visitor, place: FlatPlace, job: MakeJob) -> None:
     place.seconds_per_call = 0.005
 

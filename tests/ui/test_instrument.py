@@ -154,6 +154,10 @@ def test_a_grid_is_announced_filled_and_clickable(stylized: Page) -> None:
 
 
 def test_forget_empties_page_and_store(stylized: Page, place: FlatPlace) -> None:
+    place.idles = True
+    number(stylized, "structure").fill("0.5")
+    number(stylized, "structure").press("Tab")
+    expect(stylized.locator("#presets img")).to_have_count(6)
     tab(stylized, "Memory")
     expect(stylized.locator("#memory")).to_contain_text("Your pictures")
     before = len(place.stored)
@@ -161,6 +165,7 @@ def test_forget_empties_page_and_store(stylized: Page, place: FlatPlace) -> None
     expect(stylized.locator("#status")).to_contain_text("Forgotten")
     expect(stylized.locator("#history img")).to_have_count(0)
     expect(stylized.locator("#result img")).to_have_count(0)
+    expect(stylized.locator("#presets img")).to_have_count(0)
     assert len(place.stored) == before - 2
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browsing import expect_at_rest, expect_caption, number, slider, tab
+from tests.flat import FlatPlace
 
 pytestmark = pytest.mark.browser
 
@@ -18,6 +21,17 @@ LATE = """() => { const id = gradio_config.components.find(each => each.props.el
       await new Promise(over => setTimeout(over, 1000));
     }
     return straight(address, options);
+  }; }"""
+# Answers to what the visitor does come late, after news from the stream.
+LATE_ANSWERS = """() => { const straight = window.fetch; window.held = window.late = 0;
+  window.fetch = async (...all) => {
+    const answer = await straight(...all);
+    if (String(all[0].url || all[0]).includes('/run/')) {
+      window.held += 1;
+      await new Promise(over => setTimeout(over, 3000));
+      window.late += 1;
+    }
+    return answer;
   }; }"""
 # The stream of what is queued lags a second behind everything else.
 LAG = """() => { const straight = window.fetch;
@@ -55,3 +69,33 @@ def test_a_stream_that_lags_behind_loses_nothing(stylized: Page) -> None:
     stylized.keyboard.press("End")
     expect_caption(stylized, "Picture 3: strength 1.5")
     expect_at_rest(stylized)
+
+
+def change(page: Page) -> None:
+    number(page, "structure").fill("0.75")
+    number(page, "structure").press("Tab")
+
+
+def keep(page: Page) -> None:
+    page.get_by_role("button", name="Keep picture 1", exact=True).click()
+
+
+@pytest.mark.parametrize("act", [change, keep])  # two requests each
+def test_a_late_answer_brings_no_older_picture_back(
+    act: Callable[[Page], None], stylized: Page, place: FlatPlace
+) -> None:
+    place.idles, place.seconds_per_call = True, 0.6
+    number(stylized, "structure").fill("0.5")
+    number(stylized, "structure").press("Tab")
+    expect(stylized.locator("#result strong")).to_have_count(1)
+    stylized.evaluate(LATE_ANSWERS)
+    act(stylized)
+    stylized.wait_for_function("window.held > 1")
+    place.seconds_per_call = 0
+    expect(stylized.locator("#presets img")).to_have_count(6)
+    assert stylized.evaluate("window.held - window.late") > 0
+    stylized.wait_for_function("window.held == window.late")
+    stylized.wait_for_timeout(500)
+    expect_caption(stylized, "Picture 2")
+    expect_at_rest(stylized)
+    expect(stylized.locator("#presets img")).to_have_count(6, timeout=1000)
