@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 import magicstyle_core
-from magicstyle_core import limits, loading, method, quick
+from magicstyle_core import loading, method, quick
 from magicstyle_core.bank import FeatureBank, Inversion
 from magicstyle_core.finish import finished
 from magicstyle_core.guard import Guard
@@ -99,8 +99,6 @@ class StyleEngine:
         Raises:
             ModelError: the model cannot be found or loaded.
         """
-        if limits.cores() < torch.get_num_threads():  # torch counts the host's cores inside of a container
-            torch.set_num_threads(limits.cores())
         return cls(loading.load(name, **options), budget_bytes=budget_bytes, eight_bit=eight_bit)
 
     # Inversion

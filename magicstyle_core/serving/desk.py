@@ -22,6 +22,7 @@ from magicstyle_core.serving.visitors import Moment, Visitor, Visitors
 from magicstyle_core.settings import PRESETS, apply_preset, draft_steps
 
 QUICK_SECONDS = 1.0  # a draft below it always ends: people wait that long without losing their thought (Nielsen 1993)
+IDLE_SECONDS = 2.0  # a draft below it is made unasked, too: thirteen of them, half a minute in which nobody waits
 SCRUB = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # strengths of the drafts between which the page cross-fades
 REST_SECONDS = 0.15  # in a drag the next move comes within 0.1 s over a usual network
 KEPT_PICTURES = 16  # opened pictures per visitor: three styles and a photograph, at two sizes, twice
@@ -274,7 +275,7 @@ class Desk:
         steps = record.recipe.settings.render_steps or record.recipe.inversion.steps or self.place.facts.steps
         seconds = min(made.seconds / max(made.calls, 1) for made in (record, draft or record)) * draft_steps(steps)
         wanted = record.job.settings.strength > 0 and visitor.ticket == ticket
-        if self.place.idles and wanted and seconds < QUICK_SECONDS:
+        if self.place.idles and wanted and seconds < IDLE_SECONDS:
             visitor.idle_run = self.turns.submit(self._idle(visitor, record.job), idle=True)
 
     def _idle(self, visitor: Visitor, job: Job) -> Generator[None, None, None]:

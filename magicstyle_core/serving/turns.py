@@ -17,7 +17,7 @@ from magicstyle_core.serving.jobs import Event, Waiting
 SLICE_STEPS = 4  # model calls in a row while others wait: one draft, so that no draft is cut in two
 FIRST_GUESS = 0.5  # seconds that a slice takes, until one was measured: a draft on the embedded model
 POLL_SECONDS = 0.03  # how often who waits looks for news: half a step of the embedded model
-REST_SECONDS = 60.0  # that a thread without work waits for more: torch is 10 to 15 % slower in a new one
+REST_SECONDS = 60.0  # that a thread without work waits for more: one visitor's pause between two wishes
 END_SECONDS = 10.0  # for a model call to end in when the process does: one of Stable Diffusion on two cores takes 5
 
 T = TypeVar("T")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
+from magicstyle_core import limits, loading
 from magicstyle_core.errors import ModelError
 from magicstyle_core.loading import choose_device, choose_dtype, load
 
@@ -82,3 +85,33 @@ def test_a_cpu_takes_bf16_for_a_large_model_where_it_says_it_has_it(monkeypatch:
 def test_xformers_that_does_not_run_is_a_message(tiny_sd1: Path) -> None:
     model = load(str(tiny_sd1), device="cpu", attention="xformers")
     assert any("xformers does not run on this device" in message for message in model.messages)
+
+
+COUNT = """
+import os
+import subprocess
+import sys
+from magicstyle_core import StyleEngine
+before = len(os.listdir("/proc/self/task"))
+StyleEngine.load("mini")
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of OpenMP there")
+def test_loading_leaves_no_openmp_threads_that_slow_others_down() -> None:
+    done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_without_a_team_torch_computes_with_the_cores_there_are_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(limits, "cores", lambda: 1)
+    with loading.no_team():
+        pass
+    assert torch.get_num_threads() == 1
+    monkeypatch.undo()
+    torch.set_num_threads(threads)
+    with loading.no_team():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads

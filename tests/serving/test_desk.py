@@ -383,8 +383,8 @@ class Timed(FlatPlace):
 @pytest.mark.parametrize(
     "place",
     [
-        Timed(draft=(0.8, 4), full=(0.8, 2)),  # the picture went on from its draft, and is mostly decoding
-        Timed(draft=(1.2, 4), full=(1.6, 8)),  # the draft brought the photograph's detail along, as the first one does
+        Timed(draft=(1.6, 4), full=(1.6, 2)),  # the picture went on from its draft, and is mostly decoding
+        Timed(draft=(2.4, 4), full=(3.2, 8)),  # the draft brought the photograph's detail along, as the first one does
     ],
 )
 def test_the_quicker_of_draft_and_picture_tells_what_a_draft_takes(
@@ -396,7 +396,7 @@ def test_the_quicker_of_draft_and_picture_tells_what_a_draft_takes(
 
 
 def test_where_a_draft_takes_too_long_nobody_works_unasked(desk: Desk, visitor: Visitor, job: MakeJob) -> None:
-    desk.place = Timed(draft=(1.2, 4), full=(2.2, 8))
+    desk.place = Timed(draft=(2.4, 4), full=(4.4, 8))
     desk.wish(visitor, job(), live=True)
     rest(visitor)
     assert visitor.board.complete is not None
