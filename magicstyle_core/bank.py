@@ -17,7 +17,7 @@ from magicstyle_core.errors import ModelError
 from magicstyle_core.hooks import Features
 from magicstyle_core.images import Picture
 from magicstyle_core.method import Trajectory
-from magicstyle_core.regions import face_mask
+from magicstyle_core.regions import FACE, face_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Inversion:
     def faces(self) -> Image.Image | None:
         """What `regions.face_mask` finds in the picture, None without a detector, too; looked for once."""
         with suppress(ModelError):
-            return face_mask(self.picture.image)
+            return face_mask(self.picture.image, FACE)
         return None
 
     @property

@@ -124,15 +124,17 @@ class Evaluation:
         rows = [[self.figures(draw(*pair, **changes), *pair) for pair in pairs] for draw in draws]
         return np.mean(rows, axis=1).T
 
-    def nearest(self, draw: Callable[..., np.ndarray]) -> float:
-        """How often the nearest of all styles, by texture, is the one asked for."""
+    def nearest(self, draw: Callable[..., np.ndarray]) -> list[float]:
+        """How often the style nearest to a result by texture is its own, and the result nearest to a style.
+
+        The latter of one photograph's results: where they are alike in general, some style is nearest to them all.
+        """
         hits = []
         for content in self.photographs:
-            for style in self.styles:
-                result = draw(content, style)
-                found = min(self.styles, key=lambda other: metrics.texture_distance(result, other.pixels))
-                hits.append(found.name == style.name)
-        return float(np.mean(hits))
+            results = [draw(content, style) for style in self.styles]
+            distances = np.array([[metrics.texture_distance(r, s.pixels) for s in self.styles] for r in results])
+            hits.append([(distances.argmin(axis) == np.arange(len(results))).mean() for axis in (1, 0)])
+        return np.mean(hits, axis=0).tolist()
 
     def face_overlap(self, style: Subject, faces: float) -> float:
         """Intersection over union of the first photograph's face as found in it and in the result; 0 = not found."""
@@ -214,9 +216,16 @@ def report(evaluation: Evaluation) -> None:
     _table("A cross-fade of latents in place of the method, held-out paintings", ("share of the style", *names), faded)
     draws = (evaluation.with_ffa, evaluation.without_ffa, evaluation.without_unet)
     _table(
-        f"Nearest of {len(evaluation.styles)} styles by texture",
-        COLUMNS,
-        [[evaluation.nearest(draw) for draw in draws]],
+        f"Nearest of {len(evaluation.styles)} by texture",
+        ("", *COLUMNS),
+        [
+            [name, *values]
+            for name, *values in zip(
+                ("of all styles to a result, its own", "of a photograph's results to a style, its own"),
+                *(evaluation.nearest(draw) for draw in draws),
+                strict=True,
+            )
+        ],
     )
     _table(
         "dB",

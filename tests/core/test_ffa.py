@@ -210,7 +210,7 @@ def grid(rows: int, columns: int, tokens: list[int] | None = None) -> Grid:
 def agreed_by_the_formula(shares: Tensor, target: Grid, style: Grid, neighbours: float) -> Tensor:
     """`agree` for one whole style in fp64, token by token."""
     shares = shares.double().clone()
-    for across, down in ((1, 0), (0, 1)) * attention.AGREEMENTS:
+    for down, across in attention.DIRECTIONS:
         common = torch.zeros_like(shares)
         for side in (-1, 1):
             for q in range(target.rows * target.columns):

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from magicstyle_core import regions
 from magicstyle_core.errors import ImageError, ModelError
-from magicstyle_core.regions import brush_mask, face_mask, fit_mask, open_mask
+from magicstyle_core.regions import FACE, brush_mask, face_mask, fit_mask, open_mask
 
 EYES_AND_MOUTH = [(203, 115), (245, 112), (228, 155)]  # x, y in the astronaut's picture
 
@@ -32,6 +32,15 @@ def test_the_face_and_its_hair_are_covered_and_the_corners_are_not(astronaut: Im
     assert pixels[45, 226] > 200  # hair
     assert [mask.getpixel(corner) for corner in [(0, 0), (511, 0), (0, 511), (511, 511)]] == [0, 0, 0, 0]
     assert 0.03 < pixels.mean() / 255 < 0.25
+
+
+def test_a_face_is_covered_without_what_is_behind_the_head(astronaut: Image.Image) -> None:
+    mask = face_mask(astronaut, FACE)
+
+    assert mask is not None
+    pixels = np.asarray(mask)
+    assert min(pixels[y, x] for x, y in EYES_AND_MOUTH) > 220
+    assert max(pixels[y, x] for x, y in [(155, 40), (290, 40), (225, 5)]) < 40  # the wall around the hair
 
 
 def test_the_edge_is_soft(astronaut: Image.Image) -> None:
