@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +32,8 @@ BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # as torch and Linux call them;
 BF16_WIDTH = 640  # channels of the widest layers; measured: at 1280 (SD 1.5) bf16 is twice as fast, at 192 (mini) not
 BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError, UnpicklingError)
 
+_one_at_once = threading.Lock()  # or a second model's loading would take the first's one thread for all there are
+
 
 @contextmanager
 def no_team() -> Iterator[None]:
@@ -40,12 +43,13 @@ def no_team() -> Iterator[None]:
     lets a thread without work sleep at once: work in another thread then takes half as long again (mini at 384 pixels
     on two cores 2.3 s instead of 1.5). Pages and replicas load in one thread and work in another.
     """
-    threads = min(limits.cores(), torch.get_num_threads())  # torch counts the host's cores inside of a container
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    with _one_at_once:
+        threads = min(limits.cores(), torch.get_num_threads())  # torch counts the host's cores inside of a container
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 @no_team()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,11 @@ def test_without_a_team_torch_computes_with_the_cores_there_are_again(monkeypatc
     with loading.no_team():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == threads
+
+
+def test_two_models_that_load_at_once_leave_torch_all_its_threads() -> None:
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: load("mini", device="cpu"), range(2)))
+    with ThreadPoolExecutor(1) as pool:  # a new thread takes what the last one has set
+        assert pool.submit(torch.get_num_threads).result() == threads
