@@ -27,6 +27,7 @@ async def boards(desk: Desk, visitor: Visitor) -> AsyncGenerator[tuple[Board, Wa
     while time.monotonic() - visitor.handing < DEAD_SECONDS:  # or an older board would come after a newer one
         await asyncio.sleep(POLL_SECONDS)
     while visitor.follower is me:
+        is_idle = visitor.idle_run is None or visitor.idle_run.is_over  # before the board, which has all it did then
         board, version, run = visitor.board, visitor.version, visitor.run
         waiting = desk.turns.place(run) if run is not None and board.progress is None else None
         look = (version, waiting and waiting.place)
@@ -37,7 +38,7 @@ async def boards(desk: Desk, visitor: Visitor) -> AsyncGenerator[tuple[Board, Wa
                 visitor.told = look
             finally:
                 visitor.handing = 0.0
-        elif not board.is_working and (visitor.idle_run is None or visitor.idle_run.is_over):
+        elif not board.is_working and is_idle:
             return
         else:
             await asyncio.sleep(POLL_SECONDS)

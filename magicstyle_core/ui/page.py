@@ -180,6 +180,7 @@ class Page:
                 if board.wanted is not None:
                     updates |= self.presets.updates(visit, board, board.wanted.settings)
                 yield updates
+        yield {self.result.status: gr.skip()}  # for Gradio says the last again, maybe after a newer follower
 
     @property
     def shown(self) -> list[Component]:

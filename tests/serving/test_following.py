@@ -9,6 +9,7 @@ import pytest
 from magicstyle_core.serving import following
 from magicstyle_core.serving.desk import Desk
 from magicstyle_core.serving.following import boards
+from magicstyle_core.serving.turns import Run
 from magicstyle_core.serving.visitors import Visitor
 from tests.flat import FlatPlace
 from tests.serving.test_turns import awaited
@@ -66,6 +67,31 @@ def test_who_is_forgotten_hears_no_more_of_pictures_that_are_gone(
         return await asyncio.wait_for(anext(following, None), 5)
 
     assert awaited(forget()) is None
+
+
+class LastMoment(Run[None]):
+    """Idle work whose thumbnails come while a follower asks whether it is over."""
+
+    visitor: Visitor | None = None
+
+    @property
+    def is_over(self) -> bool:
+        if self.visitor is not None and not self.visitor.board.presets:
+            self.visitor.show(presets=(("Bold", "bold.webp"),))
+        return True
+
+    @is_over.setter
+    def is_over(self, value: bool) -> None: ...
+
+
+def test_what_idle_work_shows_at_its_very_end_is_told(desk: Desk, visitor: Visitor) -> None:
+    visitor.idle_run = LastMoment(desk.turns, (None for _ in ()), idle=True, owner="")
+    visitor.idle_run.visitor = visitor
+
+    async def presets() -> list[int]:
+        return [len(board.presets) async for board, _ in boards(desk, visitor)]
+
+    assert awaited(presets())[-1] == 1
 
 
 def test_many_followers_in_a_drag_starve_nobody(desk: Desk, visitor: Visitor, place: FlatPlace, job: MakeJob) -> None:

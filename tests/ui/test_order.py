@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -41,6 +42,17 @@ LAG = """() => { const straight = window.fetch;
     const late = new TransformStream({transform: (part, stream) =>
       new Promise(done => setTimeout(() => { stream.enqueue(part); done(); }, 1000))});
     return new Response(answer.body.pipeThrough(late), answer);
+  }; }"""
+
+# What comes by the stream is kept in `window.said`.
+LISTEN = """() => { const straight = window.fetch; window.said = '';
+  window.fetch = async (...all) => {
+    const answer = await straight(...all);
+    if (!String(all[0].url || all[0]).includes('queue/data')) return answer;
+    const [page, ours] = answer.body.tee();
+    const heard = new WritableStream({write: text => { window.said += text; }});
+    ours.pipeThrough(new TextDecoderStream()).pipeTo(heard).catch(() => {});
+    return new Response(page, answer);
   }; }"""
 
 
@@ -99,3 +111,15 @@ def test_a_late_answer_brings_no_older_picture_back(
     expect_caption(stylized, "Picture 2")
     expect_at_rest(stylized)
     expect(stylized.locator("#presets img")).to_have_count(6, timeout=1000)
+
+
+def test_a_follower_that_ends_says_nothing_again(stylized: Page) -> None:
+    stylized.evaluate(LISTEN)
+    number(stylized, "structure").fill("0.5")
+    number(stylized, "structure").press("Tab")
+    expect_caption(stylized, "Picture 2")
+    stylized.wait_for_function("window.said.includes('process_completed')")
+    said = [json.loads(line[6:]) for line in stylized.evaluate("window.said").splitlines() if line.startswith("data: ")]
+    last = [message["output"]["data"] for message in said if message["msg"] == "process_completed"]
+    assert last
+    assert not any("value" in answer or "choices" in answer for answers in last for answer in answers)
