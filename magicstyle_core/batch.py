@@ -173,7 +173,7 @@ class Batch:
 
     def __init__(self, order: Order, engine: StyleEngine) -> None:
         self.order, self.engine, model = order, engine, engine.model
-        self.settings = (order.base or apply_preset(model.preset, FusionSettings())).replace(**order.changes)
+        self.settings = (order.base or engine.preset).replace(**order.changes)
         choose_layers(engine.layers(), self.settings.layers)
         steps, renders = order.inversion.steps or model.steps, self.settings.render_steps
         if renders is not None and renders > steps:

@@ -32,7 +32,7 @@ from magicstyle_core.model import Model
 from magicstyle_core.pixels import to_image, to_tensor
 from magicstyle_core.plan import Plan, Styles, plan
 from magicstyle_core.reading import FeatureReader
-from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings, inversion_calls
+from magicstyle_core.settings import FusionSettings, InversionSettings, apply_preset, inversion_calls
 from magicstyle_core.store import FeatureStore, budgets
 
 BANKS = 4  # a budget should hold so many banks: a photograph and three styles
@@ -75,7 +75,7 @@ class StyleEngine:
     """Inverts pictures, keeps their features per session, renders from them. Safe to call from many threads."""
 
     def __init__(self, model: Model, *, budget_bytes: int | None = None, eight_bit: bool = False) -> None:
-        self.model = model
+        self.model, self.preset = model, apply_preset(model.preset, FusionSettings())
         self.guard = Guard(model, self._free_device_memory)
         half = torch.float16 if model.dtype == torch.float32 else model.dtype
         self.bank_dtype = torch.int8 if eight_bit else half
@@ -180,7 +180,7 @@ class StyleEngine:
             values += rows * columns * self.model.unet.get_submodule(layer.name).to_q.in_features
         if steps * values * self.bank_dtype.itemsize * BANKS <= self._largest_bank:
             return layers
-        return choose_layers(layers, PRESETS[self.model.preset]["layers"])
+        return choose_layers(layers, self.preset.layers)
 
     # Render
 
@@ -198,6 +198,7 @@ class StyleEngine:
 
         Args:
             styles: one inversion, or several with positive weights; those with a mask are looked at where it is white.
+            settings: without them the model's preset.
             mask: white = settings.strength, black = settings.outside; resized to the content.
             draft: render over few of the steps, see `settings.draft_steps`.
             preview_every: a preview at every so many steps, all of them new; 0 = the final picture alone.
@@ -205,7 +206,7 @@ class StyleEngine:
         Raises:
             SettingsError: inversions of different steps, a layer that does not exist, more steps than stored.
         """
-        wish = plan(self.model, content, styles, settings or FusionSettings(), mask, draft)
+        wish = plan(self.model, content, styles, settings or self.preset, mask, draft)
         settings, total, device = wish.settings, len(wish.steps), self.model.device
         features = self.reader(wish)
         known = [self.store.remembered(content.session, digest) for digest in wish.history]
@@ -280,7 +281,7 @@ class StyleEngine:
         draft: bool = False,
     ) -> Result:
         """The finished render of `render`, with what it cost."""
-        settings = settings or FusionSettings()
+        settings = settings or self.preset
         start = time.perf_counter()
         *_, last = self.render(content, styles, settings, mask=mask, draft=draft)
         assert last.image is not None

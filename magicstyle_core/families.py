@@ -98,6 +98,7 @@ def find_defaults(configs: Configs, multiple: int, training_timesteps: int) -> D
         preset=wishes.get("preset", PRESET),
         margin=wishes.get("margin", 0),
         corrections=0 if consistency else wishes.get("corrections", 0),
+        encode_again=wishes.get("encode_again", 0.0),
         consistency=consistency,
     )
     if not 2 <= wanted.steps <= wanted.t_max <= training_timesteps:

@@ -27,6 +27,9 @@ Denoise = Callable[[Tensor, int], Tensor]  # latents, timestep -> estimate of th
 Around = Callable[[int], AbstractContextManager[object]]  # what surrounds the model's call at a stored step
 PaletteMode = Literal["both", "end", "adain", "off"]
 
+# By measurement: on mini a correction overshoots by about two thirds of its way. One, relaxed by .5, .6, .7, .8 and 1,
+# brings the astronaut back at 27.2, 27.7, 27.5, 26.4 and 23.6 dB; the autoencoder alone has 27.9.
+RELAXATION = 0.6
 VARIATION = 0.4  # share of the start's noise that a seed draws anew; by eye: another picture of the same person
 
 
@@ -80,8 +83,9 @@ def invert(
     At each i the model sees (z_i, t_i), within `record(i)`; its noise estimate e_i moves z_i to z_{i+1}. Features and
     noise are so filed under the very point at which the way down will ask for them, and T calls serve everything.
 
-    The way down will leave z_{i+1} with the estimate there. Each of the `corrections` moves z_i anew with that, a fixed
-    point iteration of T - 1 calls (Pan et al., Accelerated Iterative Diffusion Inversion, 2023).
+    The way down will leave z_{i+1} with the estimate there. Each of the `corrections` takes it RELAXATION of the way to
+    where that estimate moves z_i: a fixed point iteration (Pan et al., Accelerated Iterative Diffusion Inversion,
+    2023), under-relaxed, of T - 1 calls.
     """
     seen, noise, calls = list[Tensor](), list[Tensor](), count(1)
     for i, timestep in enumerate(schedule.timesteps):
@@ -89,7 +93,7 @@ def invert(
             below, levels = latents, schedule.alphas[i - 1 : i + 1]
             latents = move(below, noise[-1], *levels)
             for _ in range(corrections):
-                latents = move(below, denoise(latents, timestep), *levels)
+                latents = torch.lerp(latents, move(below, denoise(latents, timestep), *levels), RELAXATION)
                 yield next(calls)
         with record(i):
             noise.append(denoise(latents, timestep))

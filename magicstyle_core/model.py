@@ -48,6 +48,7 @@ class Defaults:
     preset: str
     margin: int = 0  # latents around the picture's own, see `with_margin`
     corrections: int = 0  # of every step of an inversion, see `method.invert`
+    encode_again: float = 0.0  # the share of what decoding loses, see `Model.encode`
     consistency: bool = False  # distilled to few steps: inverting it is of no use, it works from noised pictures
 
 
@@ -88,7 +89,7 @@ class Model:
         self.final_alpha = scheduler.final_alpha_cumprod.to(device)  # ()
         self.size, self.steps, self.t_max = defaults.size, defaults.steps, defaults.t_max
         self.preset, self.margin, self.consistency = defaults.preset, defaults.margin, defaults.consistency
-        self.corrections = defaults.corrections
+        self.corrections, self.encode_again = defaults.corrections, defaults.encode_again
         self.exact = False  # quick mode with the model's own estimates of the photograph
         self.options: dict[str, str] = {}  # beside its name, what it was loaded with: LoRA, prompt, revision, variant
         self.multiple = pixels_per_latent(vae)
@@ -168,7 +169,16 @@ class Model:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels to latents: the mean, never a sample. h and w are height and width over `multiple`, and the margin."""
+        """Pixels to latents: the mean, never a sample. h and w are height and width over `multiple`, and the margin.
+
+        What the decoder makes of them is encoded once more, and `encode_again` of the difference is put on top.
+        """
+        latents = self._encode(pixels)
+        if not self.encode_again:
+            return latents
+        return latents + self.encode_again * (latents - self._encode(self.decode(latents).clamp(-1, 1)))
+
+    def _encode(self, pixels: Tensor) -> Tensor:
         wide = with_margin(pixels, self.margin * self.multiple)
         encoded = self.vae.encode(wide.to(self.device, self.vae.dtype))
         if hasattr(encoded, "latent_dist"):

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput, Mod
 from magicstyle_core.engine import Source, StyleEngine
 from magicstyle_core.hub import find
 from magicstyle_core.loading import assemble
-from magicstyle_core.settings import FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.settings import InversionSettings
 from magicstyle_core.sources import FolderSource
 
 
@@ -62,6 +62,6 @@ class MagicStylePipeline(DiffusionPipeline):
         """
         engine = self.engine
         inversion = InversionSettings(steps=steps, size=size)
-        fusion = apply_preset(engine.model.preset, FusionSettings()).replace(**settings)
+        fusion = engine.preset.replace(**settings)
         result = engine.stylize(engine.invert(content, inversion), engine.invert(style, inversion), fusion)
         return ImagePipelineOutput(images=[result.image])

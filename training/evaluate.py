@@ -23,12 +23,11 @@ import skimage.data
 import torch
 from PIL import Image, ImageOps
 
-from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
+from magicstyle_core import InversionSettings, StyleEngine
 from magicstyle_core.bank import Inversion
 from magicstyle_core.method import render
 from magicstyle_core.pixels import to_image, to_tensor
 from magicstyle_core.regions import face_mask
-from magicstyle_core.settings import apply_preset
 from training import metrics
 from training.data import EXAMPLES, HELD_OUT
 from training.judge import lattice
@@ -55,7 +54,7 @@ class Evaluation:
 
     def __init__(self, engine: StyleEngine, data: Path) -> None:
         self.engine = engine
-        self.settings = apply_preset(engine.model.preset, FusionSettings()).replace(detail=0.0)
+        self.settings = engine.preset.replace(detail=0.0)
         self.photographs = [
             self._subject(name, Image.fromarray(getattr(skimage.data, name)()))
             for name in ("astronaut", "chelsea", "coffee")

@@ -64,7 +64,7 @@ class History:
             f'aria-label="{visit.html("history_delete", number=record.number)}">×</button></li>'
             for record in records
         )
-        take_all = f'<button type="button" class="ms-link" data-pick="zip 0">{visit.html("history_zip")}</button>'
+        take_all = f'<button type="button" class="ms-link" data-pick="{TAKE_ALL}">{visit.html("history_zip")}</button>'
         return f'<p class="ms-label">{visit.html("history")} {take_all}</p><ol class="ms-history">{items}</ol>'
 
     def act(self, visit: Visit, pick: str) -> Record | None:
@@ -79,26 +79,23 @@ class History:
             visit.visitor.star(record)
         return record if action == "show" else None
 
-    def connect(self) -> None:
-        def take_all(event: gr.EventData, request: gr.Request) -> Updates:
-            if event.pick != "zip 0":
-                return {self.zip: gr.skip()}
-            visit = Visit(self.desk, request)
-            path = visit.visitor.new_file("magicstyle.zip")
-            with zipfile.ZipFile(path, "w") as archive:
-                for record in visit.visitor.history:
-                    archive.write(record.path, record.path.name)
-            return {self.zip: f'<a href="{file_url(path)}" download="{path.name}"></a>'}
+    def take_all(self, visit: Visit) -> Updates:
+        """A link to all pictures in one file, which DOWNLOAD follows."""
+        path = visit.visitor.new_file("magicstyle.zip")
+        with zipfile.ZipFile(path, "w") as archive:
+            for record in visit.visitor.history:
+                archive.write(record.path, record.path.name)
+        return {self.zip: f'<a href="{file_url(path)}" download="{path.name}"></a>'}
 
+    def connect(self) -> None:
         def compare(left: int | None, right: int | None, request: gr.Request) -> tuple[str, str] | None:
             visitor = Visit(self.desk, request).visitor
             paths = [record.path for number in (left, right) if number and (record := visitor.entry(number))]
             return (str(paths[0]), str(paths[1])) if len(paths) == 2 else None
 
-        zipped = self.strip.click(take_all, None, [self.zip], **AT_ONCE)
-        zipped.then(None, None, None, js=DOWNLOAD)
         gr.on([self.left.input, self.right.input], compare, [self.left, self.right], self.compare, **AT_ONCE)
 
 
+TAKE_ALL = "take all"  # what a click on that button carries
 DOWNLOAD = """() => { const link = document.querySelector('#zip a');
   if (link && link.dataset.taken !== link.href) { link.dataset.taken = link.href; link.click(); } }"""

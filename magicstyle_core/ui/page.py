@@ -23,7 +23,7 @@ from magicstyle_core.serving.following import boards
 from magicstyle_core.serving.jobs import Job, Record
 from magicstyle_core.ui.controls import Controls
 from magicstyle_core.ui.grid import GridPanel
-from magicstyle_core.ui.history import History
+from magicstyle_core.ui.history import DOWNLOAD, TAKE_ALL, History
 from magicstyle_core.ui.lens import Lens
 from magicstyle_core.ui.memory import Memory
 from magicstyle_core.ui.outputs import Outputs, end
@@ -322,6 +322,8 @@ class Page:
 
         def act(event: gr.EventData, request: gr.Request) -> Updates:
             visit = Visit(desk, request)
+            if event.pick == TAKE_ALL:
+                return history.take_all(visit)
             record = history.act(visit, event.pick)
             if record is None:
                 return {self.changes: gr.skip()}
@@ -352,7 +354,9 @@ class Page:
         history.connect()
         self.outputs.connect()
         self.lens.connect()
-        then_follow(history.strip.click(act, None, self.job_outputs, **AT_ONCE))
+        clicked = history.strip.click(act, None, [*self.job_outputs, history.zip], **AT_ONCE)
+        clicked.then(None, None, None, js=DOWNLOAD)
+        then_follow(clicked)
         then_follow(history.private.input(set_private, history.private, None, **AT_ONCE))
         restored = self.share.file.upload(
             restore, [self.share.file, self.pictures.content],

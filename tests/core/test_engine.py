@@ -94,6 +94,11 @@ def test_ffa_that_adds_nothing_is_the_round_trip_too(engine: StyleEngine, conten
     assert psnr(picture.image, engine.decode(content)) >= 45
 
 
+def test_without_the_residual_the_way_back_is_the_round_trip_too(engine: StyleEngine, content: Inversion) -> None:
+    bare = engine.stylize(content, content, FusionSettings(layers=(), residual=0.0)).image
+    assert psnr(bare, engine.decode(content)) >= 38
+
+
 def test_detail_brings_back_what_the_vae_lost(
     engine: StyleEngine, content: Inversion, style: Inversion, astronaut: Image.Image
 ) -> None:
@@ -102,7 +107,7 @@ def test_detail_brings_back_what_the_vae_lost(
         psnr(engine.stylize(content, style, FusionSettings(strength=0, detail=detail)).image, photograph)
         for detail in (0, 0.5, 1)
     ]
-    assert found[0] < 30 < found[1] < 45 < found[2]
+    assert found[0] < 32 < found[1] < 45 < found[2]
     calls = engine.model.unet_calls
     engine.stylize(content, style, FusionSettings(strength=0, detail=0.7))
     assert engine.model.unet_calls == calls
@@ -120,7 +125,7 @@ def test_ffa_makes_a_difference_that_no_finish_makes(engine: StyleEngine, conten
 
 
 def test_content_as_its_own_style_comes_back(engine: StyleEngine, content: Inversion) -> None:
-    settings = FusionSettings(strength=1, structure=0, detail=0, temperature=1)
+    settings = FusionSettings(detail=0, temperature=1, balance=0, neighbours=0)
     assert psnr(engine.stylize(content, content, settings).image, engine.decode(content)) >= 40
 
 

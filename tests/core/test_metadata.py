@@ -18,7 +18,7 @@ from pydantic import ValidationError
 import magicstyle_core
 from magicstyle_core.errors import MetadataError
 from magicstyle_core.metadata import LARGEST_SIDE, Recipe, StyleUse, encode_mask, read_png, read_settings, write_png
-from magicstyle_core.settings import PRESETS, FusionSettings, InversionSettings, apply_preset
+from magicstyle_core.settings import FIXED_01, PRESETS, FusionSettings, InversionSettings, apply_preset
 
 OTHER: dict[str, Any] = dict(
     strength=0.123456789,
@@ -147,7 +147,9 @@ def test_a_picture_of_version_01_says_what_is_gone() -> None:
     old = {"strength": 0.5, "texture": 0.85, "steps": 4, "layers": ["up.texture", "colour"], "seed": 0}
     extra = {"weights": [1.0, 3.0], "region": "Face"}
     recipe = read_png(png_with(PLAIN | {"version": "0.1.0", "settings": old, "extra": extra}))
-    assert recipe.settings == FusionSettings(strength=0.5, render_steps=4, layers=("up.fine", "middle"), seed=0)
+    assert recipe.settings == FusionSettings(
+        strength=0.5, render_steps=4, layers=("up.fine", "middle"), seed=0, **FIXED_01
+    )
     assert [style.weight for style in recipe.styles] == [1, 3]
     assert recipe.region == "face"
     assert recipe.gone == (
@@ -223,7 +225,7 @@ def test_settings_come_from_a_png_a_recipe_or_plain_names(tmp_path: Path) -> Non
     plain.write_text('{"strength": 0.5, "steps": 10, "layers": [], "texture": 0.3}')
     assert read_settings(png) == read_settings(recipe) == FULL
     saved = read_settings(plain)
-    assert saved.settings == FusionSettings(strength=0.5, layers=())
+    assert saved.settings == FusionSettings(strength=0.5, layers=(), **FIXED_01)
     assert saved.inversion == InversionSettings(steps=10)
     assert saved.gone.startswith("Texture (0.3) is gone")
 

@@ -149,13 +149,25 @@ def latents_of(seed: int, *size: int) -> Tensor:
 
 def test_corrections_bring_the_bare_way_down_back_to_where_it_began() -> None:
     latents, errors = latents_of(3), []
-    for corrections in (0, 1, 2, 4, 30):
+    for corrections in (0, 1, 2, 4, 50):
         content = inverted(latents, corrections=corrections)
         *_, last = rendered(content, whole(1.0), twist=0.0, residual=0.0)
         expected = move(latents, content.noise[0], schedule().alphas[0], schedule().final_alpha)
         errors.append((last.latents - expected).abs().max().item())
     assert all(worse > 1.5 * better for worse, better in pairwise(errors)), errors
     assert errors[-1] < 1e-4
+
+
+def test_corrections_of_a_model_that_overshoots_come_to_rest() -> None:
+    """Off by d at the end of a move, its estimate is wrong by -1.5 d: unrelaxed, this would never rest."""
+    low, high = schedule(2).alphas
+    turn = (1 - high).sqrt() - (high / low).sqrt() * (1 - low).sqrt()  # what a move adds of the noise estimate
+    run = method.invert(lambda z, _: -1.5 / turn * z, latents_of(3), schedule(2), lambda i: nullcontext(), 30)
+    with pytest.raises(StopIteration) as stop:
+        while True:
+            next(run)
+    below, above = stop.value.value.latents
+    torch.testing.assert_close(move(below, -1.5 / turn * above, low, high), above)
 
 
 def test_noise_is_filed_under_the_latents_that_it_was_seen_with() -> None:

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
 from diffusers.pipelines.latent_consistency_models.pipeline_latent_consistency_img2img import (
     LatentConsistencyModelImg2ImgPipeline,
 )
+from PIL import Image
 
 from magicstyle_core.errors import SettingsError
 from magicstyle_core.loading import load
 from magicstyle_core.model import Model, guidance_embedding, with_margin, without_margin
+from magicstyle_core.pixels import to_tensor
 from tests.tiny_models import tiny_model
 
 
@@ -74,6 +77,16 @@ def test_encode_and_decode_invert_the_scaling(tiny: Model) -> None:
     latents = tiny.encode(pixels)
     assert torch.equal(latents, tiny.encode(pixels)), "the mean, never a sample"
     assert torch.equal(tiny.decode(latents), tiny.vae.decode(latents / tiny.vae.config.scaling_factor).sample)
+
+
+def test_encoding_again_what_decoding_loses_keeps_more(mini: Model, astronaut: Image.Image) -> None:
+    pixels = to_tensor(np.asarray(astronaut.resize((128, 128))))
+    share, lost = mini.encode_again, []
+    assert share
+    for mini.encode_again in (0.0, share):
+        lost.append((mini.decode(mini.encode(pixels)) - pixels).square().mean())
+    mini.encode_again = share
+    assert lost[1] < 0.98 * lost[0]
 
 
 def test_a_strength_map_has_the_latents_size_and_the_picture_its_own(mini: Model) -> None:

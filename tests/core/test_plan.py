@@ -36,7 +36,7 @@ def shared(engine: StyleEngine, pair: tuple[Inversion, Inversion], a: FusionSett
 
 
 def test_strength_is_a_map_with_or_without_a_mask(engine: StyleEngine, pair: tuple[Inversion, Inversion]) -> None:
-    settings = FusionSettings(strength=1.2, outside=0.2)
+    settings = FusionSettings(strength=1.2, outside=0.2, faces=1)
     wish = plan(engine.model, *pair, settings)
     assert wish.pixel_strength.shape == (1, 1, 64, 64)
     assert wish.strength.shape == (1, 1, 8, 8)

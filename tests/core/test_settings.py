@@ -203,10 +203,13 @@ def test_settings_of_version_01_are_read_with_a_sentence_about_what_is_gone() ->
     old = {"strength": 0.5, "texture": 0.85, "steps": 8, "layers": ["up.texture", "colour", "mid 0"], "seed": 0}
     values, gone = from_version_01(old)
     assert FusionSettings.from_dict(values) == FusionSettings(
-        strength=0.5, render_steps=8, layers=("up.fine", "middle", "mid 0"), seed=0
-    )
+        strength=0.5, render_steps=8, layers=("up.fine", "middle", "mid 0"), seed=0,
+        faces=1, balance=0, neighbours=0, palette="both",
+    )  # fmt: skip
     assert gone == "Texture (0.85) is gone since 0.1, so the picture will look different."
-    assert from_version_01({"texture": 0.0, "steps": None}) == ({"render_steps": None}, "")
+    assert from_version_01({"texture": 0.0, "steps": None, "faces": 0.5}) == (
+        {"faces": 0.5, "balance": 0.0, "neighbours": 0.0, "palette": "both", "render_steps": None}, ""
+    )  # fmt: skip
 
 
 def test_the_page_about_settings_is_up_to_date() -> None:
