@@ -29,10 +29,11 @@ LEAST_ASKED = 1e-30  # by a query where strength is 0, near the least number of 
 # times as long on a CPU where it underflows.
 LEAST_EXPONENT = -30.0
 LEAST_SHARE = 1e-30  # near the least number of fp32: what is divided by stays above 0
-# Of `agree`: rows down and columns to the right, one agreement each; the opposite counts, too. Twice the first two are
-# .711 in texture and .410 in content (mini, held-out paintings, 256 pixels), these .716 and .404 without the first's
-# square corners in flat styles.
-DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+# Of `agree`, from far to near: rows down and columns to the right, one agreement each; the opposite counts, too. Twice
+# right and down alone are .711 in texture and .410 in content (mini, held-out paintings, 256 pixels), with diagonals
+# .716 and .404 and no square corners in flat styles. With those two away it is .710 and .459, with their diagonals .707
+# and .508.
+DIRECTIONS = (((0, 4), (4, 0)), ((0, 2), (2, 0)), ((0, 1), (1, 0), (1, 1), (1, -1)))
 ALONE = 0.1  # of `agree`: what counts without any neighbour; with .05 it is .714 and .413
 NUMBERS_AT_ONCE = 450_000  # of `agree`, so that they stay in the cache: 29 ms for 2704 tokens, 45 ms line by line
 KEYS_AT_ONCE = 256  # so that a copy of their logits stays in the cache: 9 ms for 2704 tokens, 13 ms with 512
@@ -82,7 +83,8 @@ def feature_fusion_attention(
         strength: (batch or 1, 1, tokens, 1), per query.
         balance: 0 = every query looks where it likes; 1 = all style tokens are looked at alike, so that rare colours
             and strokes arrive, too.
-        neighbours: 0 = every query decides by itself; 1 = what its neighbours look at counts as much as its own logits.
+        neighbours: 0 = every query decides by itself; 1 = what its neighbours look at counts as much as its own logits;
+            up to 3: what those two and four places away look at, too.
         grids: where tokens lie, for `neighbours`: the target's, then each style's.
         style_bias: (style_tokens,), logarithms of weights; -inf, without balance, where nothing may be looked at.
         attend: the attention kernel; a blend with balance or neighbours has its own.
@@ -227,10 +229,12 @@ class Grid(NamedTuple):
 def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
     """What lies side by side looks at what lies side by side, in each style for itself.
 
-        A(q, k) <- A(q, k) (c(q, k) + ALONE)^neighbours / ...,   c(q, k) = mean of A(q + d, k + d)
+        A(q, k) <- A(q, k) (c(q, k) + ALONE)^p / ...,   c(q, k) = mean of A(q + d, k + d)
 
-    once for each of DIRECTIONS, with d and -d; what a query pays to a style stays as it is, and c is 1 where that is
-    spread evenly. Neighbourhood consensus (Rocco et al., arXiv 1810.10510) on attention, without training.
+    once for each direction, with d and -d; what a query pays to a style stays as it is, and c is 1 where that is spread
+    evenly. Up to 1 `neighbours` is p of the places right beside, from 1 to 2 it less 1 that of those two away, from 2
+    to 3 it less 2 that of those four away, which come first. Neighbourhood consensus (Rocco et al., arXiv 1810.10510)
+    on attention, without training.
 
     Args:
         shares: (batch, tokens, style_tokens), written into unless they have a gradient.
@@ -251,11 +255,11 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
             whole[..., style.tokens] = part
         lines = whole.view(-1, rows, columns, style.rows, style.columns)
         paid = part.sum(2).view(-1, rows, columns, 1, 1)
-        at_once = max(1, NUMBERS_AT_ONCE // (columns * style.rows * style.columns))
-        for down, right in DIRECTIONS:
+        for down, right, power in _directions(neighbours):
+            at_once = max(1, down, NUMBERS_AT_ONCE // (columns * style.rows * style.columns))
             here_y, there_y = _shifted(down)
             here_x, there_x = _shifted(right)
-            above = torch.zeros_like(lines[:, :1])
+            above = lines.new_zeros(len(lines), down, *lines.shape[2:])
             for row in range(0, rows, at_once):
                 here = lines[:, row : row + at_once]  # (batch, lines, columns, style_rows, style_columns)
                 if shares.requires_grad:
@@ -263,22 +267,31 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
                 even = paid[:, row : row + at_once] / len(style.tokens)
                 around = (2 * ALONE * even).expand(here.shape).contiguous()
                 if down:
-                    below = lines[:, row + 1 : row + 1 + at_once]
-                    around[:, :1, there_x, there_y, there_x] += above[:, :, here_x, here_y, here_x]
-                    around[:, 1:, there_x, there_y, there_x] += here[:, :-1, here_x, here_y, here_x]
+                    below = lines[:, row + down : row + down + at_once]
+                    over = above[:, : here.shape[1]]
+                    around[:, :down, there_x, there_y, there_x] += over[:, :, here_x, here_y, here_x]
+                    around[:, down:, there_x, there_y, there_x] += here[:, :-down, here_x, here_y, here_x]
                     around[:, : below.shape[1], here_x, here_y, here_x] += below[:, :, there_x, there_y, there_x]
-                    above = here[:, -1:].clone()
+                    above = here[:, -down:].clone()
                 else:
                     around[:, :, there_x, :, there_x] += here[:, :, here_x, :, here_x]
                     around[:, :, here_x, :, here_x] += here[:, :, there_x, :, there_x]
-                if neighbours != 1:
-                    around = (neighbours * around.log()).exp()  # a power takes four times as long on a CPU
+                if power != 1:
+                    around = (power * around.log()).exp()  # a power takes four times as long on a CPU
                 agreed = around * here
                 agreed *= paid[:, row : row + at_once] / agreed.sum((3, 4), keepdim=True).clamp(min=LEAST_SHARE)
                 lines[:, row : row + at_once] = agreed
         if holes:
             part.copy_(whole[..., style.tokens])
     return shares
+
+
+def _directions(neighbours: float) -> Iterator[tuple[int, int, float]]:
+    """Rows down, columns to the right and the power of each agreement, in their order."""
+    for begin, directions in zip((2, 1, 0), DIRECTIONS, strict=True):
+        power = min(neighbours - begin, 1.0)
+        if power > 0:
+            yield from ((down, right, power) for down, right in directions)
 
 
 def _shifted(by: int) -> tuple[slice, slice]:

@@ -163,7 +163,7 @@ class FusionSettings(_Settings):
     # By evaluation and by eye on mini; on Stable Diffusion nobody has looked at it yet.
     neighbours: float = _row(
         1.0, "Stroke size", "Higher: strokes are taken over in larger pieces, small things in the photograph suffer.",
-        low=0, high=1, step=0.05,
+        low=0, high=3, step=0.05,
     )  # fmt: skip
     start: float = _row(
         0.0, "Start", "Later: the style leaves large shapes and colours alone.", low=0, high=1, step=0.05
@@ -263,7 +263,7 @@ def _preset(**changes: Any) -> dict[str, Any]:
 # StyleID's attention: the numbers of its paper (arXiv 2312.09008), with a palette for the colours of its start.
 PRESETS = {
     "Gentle": _preset(strength=0.6, faces=0.4),
-    "Painterly": _preset(palette="end"),
+    "Painterly": _preset(neighbours=3.0),
     "Bold": _preset(strength=1.3, faces=0.15),
     "Keep my colours": _preset(colour=0.0),
     "Attention alone": _preset(),

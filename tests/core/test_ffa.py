@@ -210,7 +210,9 @@ def grid(rows: int, columns: int, tokens: list[int] | None = None) -> Grid:
 def agreed_by_the_formula(shares: Tensor, target: Grid, style: Grid, neighbours: float) -> Tensor:
     """`agree` for one whole style in fp64, token by token."""
     shares = shares.double().clone()
-    for down, across in attention.DIRECTIONS:
+    far = [(way, min(neighbours - n, 1)) for n in (2, 1) if neighbours > n for way in ((0, 2**n), (2**n, 0))]
+    near = [(way, min(neighbours, 1)) for way in ((0, 1), (1, 0), (1, 1), (1, -1))]
+    for (down, across), power in far + near:
         common = torch.zeros_like(shares)
         for side in (-1, 1):
             for q in range(target.rows * target.columns):
@@ -221,19 +223,19 @@ def agreed_by_the_formula(shares: Tensor, target: Grid, style: Grid, neighbours:
                         if row_s in range(style.rows) and column_s in range(style.columns):
                             beside = shares[:, row * target.columns + column, row_s * style.columns + column_s]
                             common[:, q, k] += len(style.tokens) * beside / 2
-        shares = shares * (common + attention.ALONE) ** neighbours
+        shares = shares * (common + attention.ALONE) ** power
         shares = shares / shares.sum(2, keepdim=True)
     return shares
 
 
-@pytest.mark.parametrize("neighbours", [0.4, 1.0])
+@pytest.mark.parametrize("neighbours", [0.4, 1.0, 1.7, 3.0])
 @pytest.mark.parametrize("numbers_at_once", [1, 50, 10_000])
 def test_neighbours_agree_by_the_formula(
     neighbours: float, numbers_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "NUMBERS_AT_ONCE", numbers_at_once)
-    target, style = grid(4, 3), grid(2, 5)
-    shares = randoms(2, 12, 10, count=1)[0].softmax(2)
+    target, style = grid(7, 3), grid(5, 6)
+    shares = randoms(2, 21, 30, count=1)[0].softmax(2)
     expected = agreed_by_the_formula(shares, target, style, neighbours)
     with_gradient = agree(shares.clone().requires_grad_(), (target, style), neighbours)
     found = agree(shares, (target, style), neighbours)
@@ -243,24 +245,24 @@ def test_neighbours_agree_by_the_formula(
 
 
 def test_gradients_flow_through_the_agreement() -> None:
-    grids, shares = (grid(2, 3), grid(3, 2)), randoms(1, 6, 6, count=1)[0].double().softmax(2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: agree(x, grids, 0.7), (shares,))
+    grids, shares = (grid(3, 3), grid(3, 2)), randoms(1, 9, 6, count=1)[0].double().softmax(2).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: agree(x, grids, 1.7), (shares,))
 
 
 def test_what_lies_side_by_side_in_the_style_is_found_side_by_side() -> None:
     """A style is looked for through noise: alone a query seldom finds its place, with neighbours often."""
     side = 12
     (style,) = randoms(1, 1, side**2, 4, count=1)
-    query = style + randoms(1, 1, side**2, 4, count=1, seed=1)[0]
+    query = style + 2 * randoms(1, 1, side**2, 4, count=1, seed=1)[0]
     seen: list[Tensor] = []
-    for neighbours in (0.0, 0.5, 1.0):
+    for neighbours in (0.0, 0.5, 1.0, 2.0):
         feature_fusion_attention(
             query, None, None, None, style, style, strength=everywhere(1.0, side**2), structure=0.0, temperature=2.0,
             balance=1.0, neighbours=neighbours, grids=(grid(side, side),) * 2, watch=seen.append,
         )  # fmt: skip
     right = [(shares[0, 0].argmax(1) == torch.arange(side**2)).float().mean().item() for shares in seen]
     assert right[0] < right[1] - 0.1
-    assert right[1] < right[2]
+    assert right[1] < right[2] < right[3]
 
 
 def test_what_may_not_be_looked_at_tells_nothing() -> None:
