@@ -28,7 +28,7 @@ LEAST_ASKED = 1e-30  # by a query where strength is 0, near the least number of 
 # Below the greatest exponent of a sum. A thousand times exp(-30) is below the rounding of fp32, and exp takes fifty
 # times as long on a CPU where it underflows.
 LEAST_EXPONENT = -30.0
-LEAST_SHARE = 1e-30  # near the least number of fp32: what is divided by stays above 0
+LEAST_SHARE = 1e-30  # near the least number of fp32: shares and what is divided by stay above 0
 # Of `agree`, from far to near: rows down and columns to the right, one agreement each; the opposite counts, too. Twice
 # right and down alone are .711 in texture and .410 in content (mini, held-out paintings, 256 pixels), with diagonals
 # .716 and .404 and no square corners in flat styles. With those two away it is .710 and .459, with their diagonals .707
@@ -255,6 +255,7 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
             whole[..., style.tokens] = part
         lines = whole.view(-1, rows, columns, style.rows, style.columns)
         paid = part.sum(2).view(-1, rows, columns, 1, 1)
+        least = lines.new_full((), LEAST_SHARE)  # keeps small shares from underflowing
         for down, right, power in _directions(neighbours):
             at_once = max(1, down, NUMBERS_AT_ONCE // (columns * style.rows * style.columns))
             here_y, there_y = _shifted(down)
@@ -278,7 +279,7 @@ def agree(shares: Tensor, grids: Sequence[Grid], neighbours: float) -> Tensor:
                     around[:, :, here_x, :, here_x] += here[:, :, there_x, :, there_x]
                 if power != 1:
                     around = (power * around.log()).exp()  # a power takes four times as long on a CPU
-                agreed = around * here
+                agreed = torch.addcmul(least, around, here)
                 agreed *= paid[:, row : row + at_once] / agreed.sum((3, 4), keepdim=True).clamp(min=LEAST_SHARE)
                 lines[:, row : row + at_once] = agreed
         if holes:

@@ -244,6 +244,12 @@ def test_neighbours_agree_by_the_formula(
     assert found.data_ptr() == shares.data_ptr()
 
 
+def test_no_share_underflows_while_neighbours_agree() -> None:
+    """Numbers below the least normal one take a CPU many times as long."""
+    shares = (3 * randoms(1, 144, 144, count=1)[0]).softmax(2)
+    assert agree(shares, (grid(12, 12),) * 2, 3.0).min() >= torch.finfo(torch.float32).tiny
+
+
 def test_gradients_flow_through_the_agreement() -> None:
     grids, shares = (grid(3, 3), grid(3, 2)), randoms(1, 9, 6, count=1)[0].double().softmax(2).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: agree(x, grids, 1.7), (shares,))
