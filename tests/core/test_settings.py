@@ -36,7 +36,7 @@ RANGES = {
     "detail": (0, 1),
     "temperature": (0.1, 5),
     "balance": (0, 1),
-    "neighbours": (0, 1),
+    "neighbours": (0, 3),
     "start": (0, 1),
     "end": (0, 1),
     "residual": (0, 1),
