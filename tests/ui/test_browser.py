@@ -312,7 +312,7 @@ def test_a_reload_keeps_the_visitors_language(stylized: Page, browser: Browser, 
     context.add_init_script(f"sessionStorage.setItem('ms-token', '{token}')")
     german = open_page(context, url)
     expect_caption(german, "Bild 1: Stärke 1")
-    for name, tab_name in (("Überall", "Bereich"), ("Mischen", "Mehr"), ("Ende", "Mehr")):
+    for name, tab_name in (("Überall", "Bereich"), ("Mischen", "Mehr"), ("aus", "Mehr")):
         tab(german, tab_name)
         expect(german.get_by_role("radio", name=name, exact=True)).to_be_checked()
     expect(german.get_by_role("checkbox", name="Große Formen")).to_be_visible()

@@ -92,9 +92,9 @@ def keep(page: Page) -> None:
     page.get_by_role("button", name="Keep picture 1", exact=True).click()
 
 
-@pytest.mark.parametrize("act", [change, keep])  # two requests each
+@pytest.mark.parametrize(("act", "requests"), [(change, 2), (keep, 1)])
 def test_a_late_answer_brings_no_older_picture_back(
-    act: Callable[[Page], None], stylized: Page, place: FlatPlace
+    act: Callable[[Page], None], requests: int, stylized: Page, place: FlatPlace
 ) -> None:
     place.idles, place.seconds_per_call = True, 0.6
     number(stylized, "structure").fill("0.5")
@@ -102,7 +102,7 @@ def test_a_late_answer_brings_no_older_picture_back(
     expect(stylized.locator("#result strong")).to_have_count(1)
     stylized.evaluate(LATE_ANSWERS)
     act(stylized)
-    stylized.wait_for_function("window.held > 1")
+    stylized.wait_for_function(f"window.held == {requests}")
     place.seconds_per_call = 0
     expect(stylized.locator("#presets img")).to_have_count(6)
     assert stylized.evaluate("window.held - window.late") > 0
