@@ -59,7 +59,7 @@ class Order:
     styles: list[tuple[Path, float]]
     style_masks: list[Image.Image | None] | None  # for each style; None = those of the saved recipe
     base: FusionSettings | None  # None = the model's own preset
-    changes: dict[str, Any]  # to it
+    changes: dict[str, Any]  # to it: what a file of settings says, unless that is in the base, and the flags
     inversion: InversionSettings
     region: str | None
     mask: Image.Image | None
@@ -95,7 +95,7 @@ def take(arguments: argparse.Namespace) -> Order:
     saved = read_settings(arguments.settings) if arguments.settings else EMPTY
     if saved.gone:
         say(saved.gone)
-    base = saved.settings if arguments.settings else None
+    base = None
     if arguments.preset:
         base = apply_preset(arguments.preset, saved.settings)
         if arguments.preset in RENAMED_PRESETS:
@@ -104,6 +104,8 @@ def take(arguments: argparse.Namespace) -> Order:
     if "layers" in given:
         given["layers"] = sum(given["layers"], ())
     changes = {name: value for name, value in given.items() if name in FusionSettings.model_fields}
+    if base is None:
+        changes = saved.settings.model_dump(exclude_unset=True) | changes
     (base or FusionSettings()).replace(**changes)
     region = None if arguments.mask else arguments.region or saved.region
     return Order(

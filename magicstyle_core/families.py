@@ -12,6 +12,7 @@ from magicstyle_core import quick
 from magicstyle_core.errors import ModelError
 from magicstyle_core.hub import ENCODERS, list_files, needed_parts, read_json
 from magicstyle_core.model import Defaults
+from magicstyle_core.settings import PRESETS
 
 Config = dict[str, Any]
 
@@ -22,6 +23,13 @@ STEPS = (
     20  # timesteps of an inversion; more brings the round trip of the bare inversion nearer, which the residual mends
 )
 PRESET = "StyleID's attention"  # published for Stable Diffusion, six layers of its decoder
+WISHES: dict[str, tuple[type, str]] = {  # of a model in its model_index.json, and what each has to be
+    "steps": (int, "a whole number from 0"),
+    "t_max": (int, "a whole number from 0"),
+    "margin": (int, "a whole number from 0"),
+    "corrections": (int, "a whole number from 0"),
+    "encode_again": (float, "a number from 0"),
+}
 EXTRA_CHANNELS = {
     9: "it repaints masked pictures (inpainting)",
     8: "it edits by instruction (pix2pix)",
@@ -90,12 +98,19 @@ def find_defaults(configs: Configs, multiple: int, training_timesteps: int) -> D
     elif size < OLD_SIZE and _version(configs.unet) < (0, 9):
         size = OLD_SIZE
     wishes = configs.pipeline
+    for name, (kind, expected) in WISHES.items():
+        value = wishes.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, (int, kind)) or value < 0:
+            raise ModelError(f"model_index.json has {name} {value!r}, expected {expected}.")
+    preset = wishes.get("preset", PRESET)
+    if preset not in PRESETS:
+        raise ModelError(f"model_index.json has the preset {preset!r}, expected one of {', '.join(PRESETS)}.")
     consistency = bool(configs.unet.get("time_cond_proj_dim")) or "LCM" in configs.scheduler.get("_class_name", "")
     wanted = Defaults(
         size=size * multiple,
         steps=wishes.get("steps", quick.STEPS if consistency else STEPS),
         t_max=wishes.get("t_max", training_timesteps),
-        preset=wishes.get("preset", PRESET),
+        preset=preset,
         margin=wishes.get("margin", 0),
         corrections=0 if consistency else wishes.get("corrections", 0),
         encode_again=wishes.get("encode_again", 0.0),

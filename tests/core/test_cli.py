@@ -140,6 +140,18 @@ def test_settings_come_from_json_and_options_override_them(pictures: tuple[str, 
     assert saved.inversion == InversionSettings(steps=4, size=64)
 
 
+def test_a_file_of_a_few_settings_changes_the_models_own_preset(
+    pictures: tuple[str, str], tiny_sd1: Path, tmp_path: Path
+) -> None:
+    settings, out = tmp_path / "settings.json", tmp_path / "out.png"
+    settings.write_text('{"strength": 0.5, "steps": 3, "size": 64}')
+    command = ["stylize", *pictures, "-o", str(out), "--settings", str(settings), "--model", str(tiny_sd1)]
+    assert main(command) == 0
+    assert read_png(out).settings == apply_preset("StyleID's attention", FusionSettings()).replace(strength=0.5)
+    assert main([*command, "--preset", "Painterly"]) == 0
+    assert read_png(out).settings == apply_preset("Painterly", FusionSettings())
+
+
 def test_a_grid_shows_every_cell_and_says_why_one_has_no_picture(
     pictures: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
