@@ -20,6 +20,7 @@ PICTURES = {  # setting: the values shown
     "temperature": "0.5, 1.2, 3",
     "balance": "0, 0.5, 1",
     "neighbours": "0, 1, 3",
+    "strokes": "0, 0.5, 1",
     "palette": "both, end, adain, off",
     "layers": "none, up.fine, up, all",
     "seed": "none, 0, 1, 2",

@@ -3,6 +3,7 @@
     FFA        `feature_fusion_attention`
     balance    `style_shares`     all of a style is looked at alike
     neighbours `agree`            what lies side by side looks at what lies side by side
+    strokes    `in_moments`       how much of what is looked at goes in; the rest is the content's, in the style's key
 
 The abstract of MagicStyle (arXiv 2409.08156) names Feature Fusion Attention; its equation is not public to us: this one
 is ours, and StyleID, PortraitDiffusion and ZePo are settings of it (docs/method.md). Tensors are (batch, heads, tokens,
@@ -34,6 +35,7 @@ LEAST_SHARE = 1e-30  # near the least number of fp32: shares and what is divided
 # .716 and .404 and no square corners in flat styles. With those two away it is .710 and .459, with their diagonals .707
 # and .508.
 DIRECTIONS = (((0, 4), (4, 0)), ((0, 2), (2, 0)), ((0, 1), (1, 0), (1, 1), (1, -1)))
+LEAST_VARIANCE = 1e-8  # so that a channel without any stays so: mini's have from 1e-3 on
 ALONE = 0.1  # of `agree`: what counts without any neighbour; with .05 it is .714 and .413
 NUMBERS_AT_ONCE = 450_000  # of `agree`, so that they stay in the cache: 29 ms for 2704 tokens, 45 ms line by line
 KEYS_AT_ONCE = 256  # so that a copy of their logits stays in the cache: 9 ms for 2704 tokens, 13 ms with 512
@@ -58,6 +60,7 @@ def feature_fusion_attention(
     temperature: float = 1.0,
     balance: float = 0.0,
     neighbours: float = 0.0,
+    strokes: Tensor | None = None,
     grids: Sequence[Grid] = (),
     fusion: Fusion = "blend",
     style_bias: Tensor | None = None,
@@ -70,21 +73,23 @@ def feature_fusion_attention(
         L_s = temperature Q K_s' / sqrt d + style_bias + balance log g,   g as `style_shares` has it
         A_s = softmax(L_s), agreed upon with the neighbours (`agree`)
         O_c = softmax(Q K_c' / sqrt d) V_c
-        O_s = A_s V_s
+        O_s = M(strokes A_s V_s + (1 - strokes) M(V_c)),   M as `in_moments` has it; without strokes A_s V_s
         blend:  O_c + strength (O_s - O_c)
         joint:  one softmax over both key sets, the log-odds of strength added to the style's logits
 
     Args:
         query: (batch, heads, tokens, dim).
         query_c: the same; None if structure is 0.
-        key_c, value_c: (batch, heads, content_tokens, dim); None where a blend has
-            strength 1 everywhere, as O_c cancels out.
+        key_c, value_c: (batch, heads, content_tokens, dim). A blend takes None for key_c where strength is 1
+            everywhere, as O_c cancels out, and for value_c, too, without strokes.
         key_s, value_s: (batch, heads, style_tokens, dim); several styles lie side by side.
         strength: (batch or 1, 1, tokens, 1), per query.
         balance: 0 = every query looks where it likes; 1 = all style tokens are looked at alike, so that rare colours
             and strokes arrive, too.
         neighbours: 0 = every query decides by itself; 1 = what its neighbours look at counts as much as its own logits;
             up to 3: what those two and four places away look at, too.
+        strokes: of what is looked at; the rest is the content's values with the moments of the style's: its drawing in
+            the style's colours and contrast. Per query as strength; None = nothing of the content. Nothing to `joint`.
         grids: where tokens lie, for `neighbours`: the target's, then each style's.
         style_bias: (style_tokens,), logarithms of weights; -inf, without balance, where nothing may be looked at.
         attend: the attention kernel; a blend with balance or neighbours has its own.
@@ -119,11 +124,40 @@ def feature_fusion_attention(
         if style_bias is not None:
             mask = style_bias.to(query).expand(*query.shape[:3], -1)  # (batch, heads, tokens, style_tokens)
         out_s = attend(query, key_s, value_s, mask, temperature * scale)
+    if strokes is not None:
+        assert value_c is not None
+        drawing = in_moments(value_c, value_s, strength, style_bias)
+        out_s = in_moments(torch.lerp(drawing, out_s, strokes.to(out_s)), value_s, strength, style_bias)
     if key_c is None or value_c is None:
         return out_s
     mixed = (strength != 1).any(0).flatten().nonzero()[:, 0]  # queries; a face may be all there is
     out_c = attend(query[:, :, mixed], key_c, value_c, None, scale)
     return out_s.index_copy(2, mixed, out_c + strength[:, :, mixed].to(query) * (out_s[:, :, mixed] - out_c))
+
+
+def in_moments(values: Tensor, value_s: Tensor, strength: Tensor, style_bias: Tensor | None) -> Tensor:
+    """Values with the mean and deviation of the style's, channel by channel: AdaIN (Huang and Belongie, 2017).
+
+    A mixture of two pictures that do not go together has less contrast than either, and strokes are contrast. A token
+    counts by its strength, so that a mask's part is all that is compared.
+
+    Args:
+        values: (batch, heads, tokens, dim).
+        value_s, strength, style_bias: as `feature_fusion_attention` has them.
+    """
+    counts = strength.clamp(LEAST_ASKED, 1).to(values)  # (batch or 1, 1, tokens, 1)
+    counts_s = torch.ones_like(value_s[:1, :1, :, :1])  # (1, 1, style_tokens, 1)
+    if style_bias is not None:
+        counts_s = style_bias.exp().to(values).view_as(counts_s)
+    (mean, deviation), (mean_s, deviation_s) = _moments(values, counts), _moments(value_s, counts_s)
+    return (values - mean) * (deviation_s / deviation) + mean_s
+
+
+def _moments(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel over tokens, (batch, heads, 1, dim) each."""
+    shares = counts / counts.sum(2, keepdim=True)
+    mean = (shares * values).sum(2, keepdim=True)
+    return mean, ((shares * (values - mean).square()).sum(2, keepdim=True) + LEAST_VARIANCE).sqrt()
 
 
 def _joint(

@@ -246,7 +246,7 @@ class StyleEngine:
         settings, weights = wish.settings, [weight for _, weight in wish.styles]
         how = Fusing(
             wish.strength, settings.structure, settings.temperature, settings.balance, settings.neighbours,
-            settings.fusion, weights, self.model.attend, wish.looked_at,
+            wish.strokes, settings.fusion, weights, self.model.attend, wish.looked_at,
         )  # fmt: skip
 
         @contextmanager

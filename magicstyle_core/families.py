@@ -100,7 +100,8 @@ def find_defaults(configs: Configs, multiple: int, training_timesteps: int) -> D
     wishes = configs.pipeline
     for name, (kind, expected) in WISHES.items():
         value = wishes.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, (int, kind)) or value < 0:
+        a_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        if not a_number or (kind is int and not isinstance(value, int)):
             raise ModelError(f"model_index.json has {name} {value!r}, expected {expected}.")
     preset = wishes.get("preset", PRESET)
     if preset not in PRESETS:

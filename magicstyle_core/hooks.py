@@ -113,17 +113,13 @@ class Fusing:
     temperature: float = 1.0
     balance: float = 0.0
     neighbours: float = 0.0
+    strokes: Tensor | None = None  # a map as strength; None = those of the style alone
     fusion: Fusion = "blend"
     weights: Sequence[float] = (1.0,)  # of the styles, positive
     attend: Attend = sdpa
     # Of each style where it may be looked at, bool (height, width) of its latents; () = as large as the target, all.
     allowed: Sequence[Tensor] = ()
     watch: Callable[[Tensor], object] | None = None  # see `feature_fusion_attention`
-
-    def at(self, layer: Layer) -> Tensor:
-        """Strength per query of a layer: (batch or 1, 1, tokens, 1)."""
-        rows, columns = layer.size(self.strength.shape[2], self.strength.shape[3])
-        return F.adaptive_avg_pool2d(self.strength, (rows, columns)).flatten(1)[:, None, :, None]
 
     def grids(self, layer: Layer) -> list[Grid]:
         """The target's tokens, then of each style those that may be looked at.
@@ -138,6 +134,11 @@ class Fusing:
         counts = [len(style.tokens) for style in styles]
         weighted = zip(counts, self.weights, strict=True)
         return torch.cat([torch.full((count,), math.log(weight / count)) for count, weight in weighted])
+
+
+def per_query(layer: Layer, map_: Tensor) -> Tensor:
+    """A map over latents, (batch or 1, 1, height, width), for each query of a layer: (batch or 1, 1, tokens, 1)."""
+    return F.adaptive_avg_pool2d(map_, layer.size(*map_.shape[2:])).flatten(1)[:, None, :, None]
 
 
 def grid(layer: Layer, allowed: Tensor) -> Grid:
@@ -168,14 +169,14 @@ def fused_attention(
     Returns:
         (batch, tokens, channels).
     """
-    heads, strength, grids = partial(by_heads, attn), how.at(layer).to(target), how.grids(layer)
+    heads, strength, grids = partial(by_heads, attn), per_query(layer, how.strength).to(target), how.grids(layer)
     looked_at = torch.cat([style[:, part.tokens] for style, part in zip(styles, grids[1:], strict=True)], 1)
     style_alone = how.fusion == "blend" and bool((strength == 1).all())
     fused = feature_fusion_attention(
         heads(attn.to_q(target)),
         heads(attn.to_q(content)) if how.structure else None,
         None if style_alone else heads(attn.to_k(content)),
-        None if style_alone else heads(attn.to_v(content)),
+        None if style_alone and how.strokes is None else heads(attn.to_v(content)),
         heads(attn.to_k(looked_at)),
         heads(attn.to_v(looked_at)),
         strength=strength,
@@ -183,6 +184,7 @@ def fused_attention(
         temperature=how.temperature,
         balance=how.balance,
         neighbours=how.neighbours,
+        strokes=None if how.strokes is None else per_query(layer, how.strokes),
         grids=grids,
         fusion=how.fusion,
         style_bias=how.style_bias(grids[1:]).to(target.device) if len(styles) > 1 else None,

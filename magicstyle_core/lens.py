@@ -14,7 +14,7 @@ from magicstyle_core.attention import agree, style_shares
 from magicstyle_core.bank import Inversion
 from magicstyle_core.engine import StyleEngine
 from magicstyle_core.errors import SettingsError
-from magicstyle_core.hooks import Fusing, by_heads, record
+from magicstyle_core.hooks import Fusing, by_heads, per_query, record
 from magicstyle_core.images import Picture
 from magicstyle_core.layers import Layer
 from magicstyle_core.plan import Plan, Styles, plan
@@ -68,7 +68,7 @@ def look(
     how = Fusing(wish.strength, weights=[weight for _, weight in wish.styles], allowed=wish.looked_at)
     for layer in layers:
         attn, token = engine.model.unet.get_submodule(layer.name), _token(engine, content, layer, spot)
-        grids, strength = how.grids(layer), how.at(layer)
+        grids, strength = how.grids(layer), per_query(layer, how.strength)
         target = seen[layer.name]  # (1, tokens, channels)
         query, own = (attn.to_q(states) for states in (target, content_features[layer.name].to(target)))
         query = by_heads(attn, query + settings.structure * (own - query))  # (1, heads, tokens, dim)

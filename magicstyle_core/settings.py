@@ -144,7 +144,7 @@ class FusionSettings(_Settings):
     )  # fmt: skip
     # With .25 one of 45 pixels is found in 19 of twenty styles, with .2 in all.
     faces: float = _row(
-        0.2, "Faces", "Lower: faces that are found take less of the strength; with a region it does nothing.",
+        0.2, "Faces", "Lower: faces that are found take fewer strokes; with a region it does nothing.",
         low=0, high=1, step=0.05, group="main",
     )  # fmt: skip
     detail: float = _row(
@@ -165,6 +165,10 @@ class FusionSettings(_Settings):
     neighbours: float = _row(
         1.0, "Stroke size", "Higher: strokes are taken over in larger pieces, small things in the photograph suffer.",
         low=0, high=3, step=0.05,
+    )  # fmt: skip
+    strokes: float = _row(
+        0.65, "Strokes", "Higher: more of the style's marks; lower: more of the photograph, in the style's contrast.",
+        low=0, high=1, step=0.05,
     )  # fmt: skip
     start: float = _row(
         0.0, "Start", "Later: the style leaves large shapes and colours alone.", low=0, high=1, step=0.05
@@ -264,13 +268,13 @@ def _preset(**changes: Any) -> dict[str, Any]:
 # StyleID's attention: the numbers of its paper (arXiv 2312.09008), with a palette for the colours of its start.
 PRESETS = {
     "Gentle": _preset(strength=0.6, faces=0.4),
-    "Painterly": _preset(neighbours=3.0),
-    "Bold": _preset(strength=1.3, faces=0.15),
+    "Painterly": _preset(strokes=0.8, neighbours=3.0),
+    "Bold": _preset(strength=1.15, strokes=0.8, faces=0.15),
     "Keep my colours": _preset(colour=0.0),
     "Attention alone": _preset(),
     "StyleID's attention": _preset(
         structure=0.75, detail=0.0, temperature=1.5, layers=("up.middle", "up.fine"),
-        faces=1.0, balance=0.0, neighbours=0.0, palette="both",
+        faces=1.0, balance=0.0, neighbours=0.0, strokes=1.0, palette="both",
     ),
 }  # fmt: skip
 RENAMED_PRESETS = {"StyleID": "StyleID's attention", "Texture only": "Keep my colours"}  # since 0.1
@@ -291,7 +295,7 @@ def apply_preset(name: str, settings: FusionSettings) -> FusionSettings:
 def draft_steps(steps: int) -> int:
     """How many steps the draft of a render of `steps` takes: at most half of them.
 
-    Two of mini's five are 25 to 28 dB from the full render at a little over half of its time, three are 31 dB.
+    Two of mini's five are 24 to 31 dB from the full render at about half of its time (the astronaut in five styles).
     """
     return max(1, min(MOST_DRAFT_STEPS, steps // 2))
 
@@ -303,7 +307,7 @@ def inversion_calls(steps: int, corrections: int) -> int:
 
 GROUPS_01 = {"structure": "coarse", "colour": "middle", "texture": "fine"}
 # Settings since 0.1, at what they were then.
-FIXED_01: dict[str, Any] = {"faces": 1.0, "balance": 0.0, "neighbours": 0.0, "palette": "both"}
+FIXED_01: dict[str, Any] = {"faces": 1.0, "balance": 0.0, "neighbours": 0.0, "strokes": 1.0, "palette": "both"}
 
 
 def from_version_01(values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
-from magicstyle_core.hooks import Fusing, self_attention_layers
+from magicstyle_core.hooks import self_attention_layers
 from training.data import CONTENTS, STYLES, Pictures
-from training.fusion import fine_layers, inverted, live_render
+from training.fusion import as_preset, fine_layers, inverted, live_render
 from training.judge import BLOCK, GREY_LEVEL, Judge, detail, feature_loss, lattice, weights_file
 from training.run import Run, from_command_line
-from training.train import BALANCE, NEIGHBOURS, TEMPERATURE, draw_strengths, schedule_of
+from training.train import draw_strengths, schedule_of
 from training.widening import widened
 
 FINEST = (48, 3)  # channels and blocks at half size; with (24, 1) relief and weaves stayed; costs 10 to 50 ms a picture
@@ -191,7 +191,7 @@ def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None
         known = inverted(unet, schedule, latents)
         for turn in range(PAIRINGS):
             strength = latents.new_full((1, 1, *latents.shape[2:]), draw_strengths(rng, 1).item())
-            how = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE, neighbours=NEIGHBOURS)
+            how = as_preset(strength)
             layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
             styles = PHOTOGRAPHS + places.roll(turn)
             for step, _ in live_render(unet, schedule, known, places, styles, how, layers):

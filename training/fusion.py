@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from magicstyle_core.layers import Layer, choose_layers
 from magicstyle_core.method import Schedule, Step, Trajectory, clean, invert, render
 from magicstyle_core.settings import FusionSettings
 
-CORRECTIONS = 1  # as the model has them; the bare round trips are .1 dB from the autoencoder's own
+CORRECTIONS = 1  # the model takes two, for .02 to .2 dB of its bare round trips; each costs four calls a batch
 
 
 class LiveFusion:
@@ -40,6 +41,24 @@ class LiveFusion:
 def fine_layers(unet: UNet2DConditionModel) -> list[Layer]:
     """The layers of the embedded model's preset."""
     return choose_layers(self_attention_layers(unet), FusionSettings().layers)
+
+
+def as_preset(strength: Tensor, *, strokes: float | None = None, **changes: Any) -> Fusing:
+    """How the embedded model's preset, which is the defaults, fuses features; but for `changes`.
+
+    Args:
+        strength: a map over latents, as `Fusing` has it.
+        strokes: a number; None = the preset's.
+    """
+    settings = FusionSettings()
+    how = Fusing(
+        strength,
+        temperature=settings.temperature,
+        balance=settings.balance,
+        neighbours=settings.neighbours,
+        strokes=torch.full_like(strength[:1], settings.strokes if strokes is None else strokes),
+    )
+    return replace(how, **changes)
 
 
 def noise_estimate(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor, timestep: int) -> Tensor:

@@ -27,31 +27,30 @@ import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from magicstyle_core.hooks import Fusing, record, self_attention_layers
+from magicstyle_core.hooks import record, self_attention_layers
 from magicstyle_core.layers import Layer
 from magicstyle_core.method import Schedule, Trajectory
 from training.data import CONTENTS, STYLES, Pictures
-from training.fusion import fine_layers, inverted, live_render, noise_estimate
+from training.fusion import as_preset, fine_layers, inverted, live_render, noise_estimate
 from training.judge import latent_style
 from training.run import Run, from_command_line
-from training.train import BALANCE, NEIGHBOURS, SHEET_EVERY, STEPS, TEMPERATURE, draw_strengths, schedule_of, sheet
+from training.train import SHEET_EVERY, STEPS, draw_strengths, schedule_of, sheet
 
 ALIKE = 3  # photographs of a batch, and styles: each photograph is rendered in each style
 CROP = 160  # pixels along a side: 20 latents
 RIM = 2  # latents that are not compared: convolutions tell where the edge is, and a render's margin hides it
 OWN_STYLE = 0.5  # share of batches in which a photograph is its own style
 ALL_LAYERS = 0.25  # share of batches with FFA in all layers, which the page offers, instead of the finest alone
-AGREED = (0.0, 0.5, NEIGHBOURS, NEIGHBOURS)  # one of them in each batch: the preset's, and a slider's way to it
+AGREED = (0.0, 1.0, 1.0, 2.0, 3.0)  # `neighbours`, one of them in each batch: the preset's, and a slider's way
 RATE = 4e-4
-# Of the style's latents, the rest is the photograph's. By hand, without any network, .5 gives a texture of .80 at a
-# content of .27, .7 gives .79 at .37; from there on faces fall apart.
-SHARE = 0.6
+# `strokes`, one of them in each batch, from the photograph's drawing to hardly anything of it.
+MIXED = (0.35, 0.5, 0.6, 0.8)
 # What queries and keys are multiplied by is the root of this over the mean square of hidden states about their mean.
 # Collages by hand have a texture of .85 at a third of it, .82 at it, .81 at three times as much.
 SHARPNESS = 12.5
 # Weights of the losses: patches and references are a tenth of the first with these. Without the last the first came
 # to .585 (the mean of held-out batches, as a share of the change) and stayed there; with it .561 after 60 more steps.
-TAUGHT, PATCHES, REFERENCES, TOLD = 4.0, 1.0, 2.0, 5.0
+TAUGHT, PATCHES, REFERENCES, TOLD = 4.0, 1.0, 2.0, 10.0
 FITTED = 24  # batches for the straight lines: 230 000 places for 65 numbers a channel
 
 
@@ -67,6 +66,22 @@ def set_queries_and_keys(unet: UNet2DConditionModel, schedule: Schedule, latents
         spread = (hidden_states - hidden_states.mean(1, keepdim=True)).square().mean().item()
         for projection in (unet.get_submodule(layer.name).to_q, unet.get_submodule(layer.name).to_k):
             projection.weight.copy_((SHARPNESS / spread) ** 0.5 * torch.eye(hidden_states.shape[2]))
+
+
+@torch.no_grad()
+def set_values(unet: UNet2DConditionModel, lines: dict[str, Tensor]) -> None:
+    """Makes the first values of FFA's layers the clean latents of the place, as far as straight lines tell them.
+
+    What a layer puts out stays the same. But `strokes` mixes values and moves them to the style's moments channel by
+    channel, and in these channels that is the very mixture that is wanted.
+    """
+    for name, line in lines.items():
+        attn, telling = unet.get_submodule(name), line[:-1].T  # (latent channels, hidden channels)
+        telling = telling / telling.norm(dim=1, keepdim=True)
+        others = torch.linalg.svd(telling).Vh[len(telling) :]  # (the other channels, hidden channels)
+        values = torch.cat([telling, others])
+        attn.to_out[0].weight.copy_(attn.to_out[0].weight @ attn.to_v.weight @ torch.linalg.inv(values))
+        attn.to_v.weight.copy_(values)
 
 
 @torch.no_grad()
@@ -103,7 +118,7 @@ def with_one(hidden_states: Tensor) -> Tensor:
     return torch.cat([hidden_states, torch.ones_like(hidden_states[..., :1])], -1)
 
 
-def change_wanted(content: Tensor, style: Tensor, paid: Tensor) -> Tensor:
+def change_wanted(content: Tensor, style: Tensor, paid: Tensor, strokes: float) -> Tensor:
     """What is to be added to clean latents of photographs (renders, channels, height, width) at strength 1; nothing
     where a photograph is its own style.
 
@@ -111,7 +126,7 @@ def change_wanted(content: Tensor, style: Tensor, paid: Tensor) -> Tensor:
         paid: how much each place of a photograph looks at each of its style, (renders, 1, places, places).
     """
     looked_at = (style.flatten(2) @ paid[:, 0].mT).view_as(content)
-    mixed = in_moments_of(style, (1 - SHARE) * in_moments_of(style, content) + SHARE * looked_at)
+    mixed = in_moments_of(style, torch.lerp(in_moments_of(style, content), looked_at, strokes))
     other = (content != style).flatten(1).any(1).view(-1, 1, 1, 1)
     return other * (mixed - content)
 
@@ -129,6 +144,7 @@ def step_losses(
     lines: dict[str, Tensor],
     strength: float,
     neighbours: float,
+    strokes: float,
     layers: list[Layer],
 ) -> Iterator[dict[str, Tensor]]:
     """The losses of each step of a batch's renders by name, weighted; their sum is what to minimise.
@@ -146,12 +162,12 @@ def step_losses(
     content, style = clean_latents[contents], clean_latents[styles]  # (ALIKE * ALIKE, channels, height, width)
     paid = list[Tensor]()
     strengths = content.new_full((1, 1, *content.shape[2:]), strength)
-    how = Fusing(strengths, temperature=TEMPERATURE, balance=BALANCE, neighbours=neighbours, watch=paid.append)
+    how = as_preset(strengths, neighbours=neighbours, strokes=strokes, watch=paid.append)
     with record(unet, fine_layers(unet)) as seen:
         for step, references in live_render(unet, schedule, known, contents, styles, how, layers, range(1, STEPS)):
             if step.index == 0:
                 break
-            change = inner(strength * change_wanted(content, style, paid.pop()))
+            change = inner(strength * change_wanted(content, style, paid.pop(), strokes))
             reached = inner(step.denoised - references[contents])
             told = [with_one(seen[name]) @ line - by_place(clean_latents) for name, line in lines.items()]
             yield {
@@ -191,6 +207,9 @@ def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
     inverting = run.average["unet"]  # it moves slowly; by the weights that learn, even a single batch stayed unlearnt
     rng = run.generator()
     lines = straight_lines(inverting, schedule, (torch.cat(draw()) for _ in range(FITTED)))
+    if run.step == 0:
+        for model in (unet, inverting):
+            set_values(model, lines)
     sheets = int(run.seconds / 60 / SHEET_EVERY) + 1
     while run.fraction < 1:
         content, style = draw()
@@ -198,8 +217,8 @@ def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
             style[0] = content[0]
         known = inverted(inverting, schedule, torch.cat([content, style]))
         layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
-        strength, neighbours = draw_strengths(rng, 1).item(), rng.choice(AGREED)
-        for losses in step_losses(unet, schedule, known, lines, strength, neighbours, layers):
+        strength, neighbours, strokes = draw_strengths(rng, 1).item(), rng.choice(AGREED), rng.choice(MIXED)
+        for losses in step_losses(unet, schedule, known, lines, strength, neighbours, strokes, layers):
             run.update(torch.stack(list(losses.values())).sum())
             run.report(losses)
         if run.save_is_due:

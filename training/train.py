@@ -23,11 +23,10 @@ from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from magicstyle_core.hooks import Fusing
 from magicstyle_core.method import Schedule, Trajectory, ddim_timesteps
 from training import metrics
 from training.data import CONTENTS, EXAMPLES, STYLES, Pictures
-from training.fusion import fine_layers, inverted, live_render
+from training.fusion import as_preset, fine_layers, inverted, live_render
 from training.judge import (
     Features,
     Judge,
@@ -45,7 +44,6 @@ from training.run import Run, from_command_line
 # The grid that the model is used with: few steps, and no more noise than leaves the photograph in the latents. Up to
 # 1000 and 500 less was learnt in as many steps, and faces got lost (docs/training.md).
 STEPS, T_MAX = 5, 250
-TEMPERATURE, BALANCE, NEIGHBOURS = 1.2, 1.0, 1.0  # of the model's preset
 EXAMPLES_A_STEP, CROP = 4, 128
 RIM = 16  # pixels that nobody judges: else the model learns tricks at the rim, which a render's margin hides
 PAIRINGS = 2  # steps with the same inversions, a quarter of a step's cost; they change little in a step
@@ -53,7 +51,7 @@ RATE = 4e-4  # with 6e-4 the references' denoising decayed, 8e-4 diverged
 DECODER_RATE, DECODER_FROM = 1e-4, 0.2  # the decoder learns with it from this share of the time on
 # Weights of the losses.
 STYLE, LATENT_STYLE, CONTENT = 4.0, 1.0, 1.0
-REFERENCES, IDENTITY, ROUND_TRIP, STROKES, LATTICE = 2.0, 4.0, 6.0, 2.0, 2.0
+REFERENCES, IDENTITY, ROUND_TRIP, BRUSH, LATTICE = 2.0, 4.0, 6.0, 2.0, 2.0
 OWN_STYLE = 0.08  # share of photographs that are their own style and must stay as they are
 OTHER_STRENGTHS = 0.2  # share of strengths other than 1, up to 1.5
 JUDGED = 2  # steps of each render
@@ -148,7 +146,7 @@ def step_losses(
     own = (batch.content == batch.style).flatten(1).all(1).float()  # (examples,)
     share = strengths.flatten().clamp(max=1) * (1 - own)
     strengths = strengths.expand(-1, 1, *clean_latents.shape[2:])
-    how = Fusing(strengths, temperature=TEMPERATURE, balance=BALANCE, neighbours=NEIGHBOURS)
+    how = as_preset(strengths)
     names = ("style", "latent style", "content", "identity", "lattice", "references")
     losses = dict.fromkeys(names, clean_latents.new_zeros(()))
     places, layers = torch.arange(examples, device=clean_latents.device), fine_layers(unet)
@@ -181,7 +179,7 @@ def round_trip_loss(vae: AutoencoderDC, judge: Judge, batch: Batch) -> Tensor:
     decoded = vae.decode(batch.known.latents[0] / vae.config.scaling_factor).sample
     seen = {name: torch.cat([batch.colour.content[name], batch.colour.style[name]]) for name in batch.colour.content}
     strokes = feature_loss(judge(within_rim(decoded)), seen).mean()
-    return ROUND_TRIP * (decoded - pictures).abs().mean() + STROKES * strokes
+    return ROUND_TRIP * (decoded - pictures).abs().mean() + BRUSH * strokes
 
 
 def train(data: Path, start: Path, *, minutes: float, device: str) -> None:
@@ -246,7 +244,7 @@ def sheet(
     columns, figures = [np.concatenate([np.full_like(trips[:1], 255), trips])], []
     contents = torch.arange(len(trips), device=device)
     strength = torch.ones(1, 1, *latents_c.shape[2:], device=device)
-    how = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE, neighbours=NEIGHBOURS)
+    how = as_preset(strength)
     layers = fine_layers(unet)
     for style, latents in zip(styles, latents_s, strict=True):
         known = inverted(unet, schedule, torch.cat([latents_c, latents[None]]))

@@ -228,6 +228,7 @@ GERMAN = {
     "setting.temperature": "Schärfe", "hint.temperature": "Höher: weniger, besser passende Stellen des Stils.",
     "setting.balance": "Ausgleich", "hint.balance": "Höher: Alles vom Stilbild wird gleich oft benutzt, auch Seltenes.",
     "setting.neighbours": "Strichgröße", "hint.neighbours": "Höher: größere Stücke des Stils; Kleines im Foto leidet.",
+    "setting.strokes": "Striche", "hint.strokes": "Höher: mehr Striche des Stils; niedriger: mehr vom Foto.",
     "setting.start": "Anfang", "hint.start": "Später: Der Stil lässt große Formen und Farben in Ruhe.",
     "setting.end": "Ende", "hint.end": "Früher: Der Stil lässt feine Einzelheiten in Ruhe.",
     "setting.residual": "Treue", "hint.residual": "Höher: Jeder Schritt bleibt näher am Weg des Fotos.",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from magicstyle_core import FusionSettings, Inversion
 from magicstyle_core.attention import Attend, feature_fusion_attention, sdpa
-from magicstyle_core.hooks import Fusing, installed
+from magicstyle_core.hooks import Fusing, installed, per_query
 from magicstyle_core.method import Trajectory, clean, invert, render, subset
 from magicstyle_core.model import Model
 
@@ -171,7 +171,7 @@ def three_branches(
     attend: Attend = _explicit if as_published else sdpa
     how = Fusing(strength, settings.structure, settings.temperature, attend=attend)
     processors: dict[str, Callable[..., Tensor]] = {
-        layer.name: _ThreeRows(how, how.at(layer).to(model.device, model.dtype)) for layer in model.layers
+        layer.name: _ThreeRows(how, per_query(layer, strength).to(model.device, model.dtype)) for layer in model.layers
     }
     if as_published:
         processors |= {name.replace("attn1", "attn2"): AttnProcessor() for name in processors}

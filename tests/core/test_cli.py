@@ -39,7 +39,7 @@ def test_stylize_writes_a_png_with_its_recipe(
     options = [*SMALL, "--preset", "Bold", "--strength", "0.7", "--layers", "up", "mid 0", "--seed", "0", "--json"]
     assert main(["stylize", *pictures, "-o", str(out), *options]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["unet_calls"] == {"invert": 7, "render": 4}
+    assert report["unet_calls"] == {"invert": 10, "render": 4}
     assert report["size"] == [96, 96]
     saved = read_png(out)
     bold = apply_preset("Bold", FusionSettings())
@@ -103,7 +103,7 @@ def test_many_photographs_cost_one_inversion_of_the_style_and_a_bad_one_stops_no
     assert main(["stylize", *contents, "--style", pictures[1], "-o", str(out), *SMALL, "--json"]) == 1
     printed = capsys.readouterr()
     reports = [json.loads(line) for line in printed.out.splitlines()]
-    assert [report["unet_calls"] for report in reports] == [{"invert": 7, "render": 4}] * 2
+    assert [report["unet_calls"] for report in reports] == [{"invert": 10, "render": 4}] * 2
     assert sorted(path.name for path in out.iterdir()) == ["portrait-2.png", "portrait.png"]
     assert not np.array_equal(pixels(out / "portrait.png"), pixels(out / "portrait-2.png"))
     errors = printed.err.splitlines()

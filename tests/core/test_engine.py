@@ -189,12 +189,12 @@ def test_a_moved_slider_opens_no_file_and_hashes_no_picture(
         engine.stylize(content, style, FusionSettings(strength=strength), mask=mask)
         engine.recipe(content, style, FusionSettings(strength=strength), mask=mask)
     assert openings == []
-    assert hashed[0] < pixels  # over all three: the settings and the map of strength over latents, no picture
+    assert hashed[0] < 2 * pixels  # over all three: settings and the maps of strength and strokes, no picture
 
 
 def test_a_draft_shows_what_the_full_render_will_be(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     full, draft = (engine.stylize(content, style, FusionSettings(), draft=draft).image for draft in (False, True))
-    assert psnr(draft, full) >= 26
+    assert psnr(draft, full) >= 22.5
     assert psnr(engine.decode(content), full) < 20
 
 
@@ -238,7 +238,7 @@ def test_banked_and_recomputed_features_give_the_same_picture(
     assert engine.model.unet_calls - before == inverting + 3 * STEPS  # three rows per step
     assert recomputed.unet_calls == 3 * STEPS
     assert poor.stats()["bytes"]["device"] == 0
-    assert psnr(recomputed.image, engine.stylize(content, style, FusionSettings()).image) >= 40
+    assert psnr(recomputed.image, engine.stylize(content, style, FusionSettings()).image) >= 35  # 16 bits and 32
 
 
 def test_where_not_all_layers_fit_the_presets_are_stored_and_others_named_first(

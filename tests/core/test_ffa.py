@@ -291,6 +291,50 @@ def test_each_style_agrees_for_itself_and_keeps_what_is_paid_to_it() -> None:
     torch.testing.assert_close(rarely, 0.01 * found)
 
 
+def test_what_is_looked_at_is_mixed_with_the_content_at_the_moments_of_the_style() -> None:
+    query, key_c, value_c = randoms(2, 2, 12, 8, count=3)
+    key_s, value_s = randoms(2, 2, 20, 8, count=2, seed=1)
+    strength, strokes = torch.linspace(0, 1.3, 12).view(1, 1, 12, 1), torch.linspace(0, 1, 12).view(1, 1, 12, 1)
+    bias = torch.linspace(-2, 2, 20)
+    bias[5:8] = -math.inf
+
+    def moments(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        values = values.double()
+        mean = (counts * values).sum(2, keepdim=True) / counts.sum()
+        return mean, ((counts * (values - mean).square()).sum(2, keepdim=True) / counts.sum()).sqrt()
+
+    def in_moments(values: Tensor) -> Tensor:
+        mean, deviation = moments(values, strength.clamp(0, 1).double())
+        mean_s, deviation_s = moments(value_s, bias.double().exp()[:, None])
+        return (values - mean) / deviation * deviation_s + mean_s
+
+    looked_at = softmax_attention(query, key_s, value_s, bias)
+    out_s = in_moments(strokes * looked_at + (1 - strokes) * in_moments(value_c))
+    out_c = softmax_attention(query, key_c, value_c)
+    out = feature_fusion_attention(
+        query, None, key_c, value_c, key_s, value_s,
+        strength=strength, structure=0.0, strokes=strokes, style_bias=bias,
+    )  # fmt: skip
+    torch.testing.assert_close(out.double(), out_c + strength * (out_s - out_c), rtol=1e-4, atol=1e-5)
+
+
+def test_a_flat_style_makes_a_flat_mixture() -> None:
+    query, key_c, value_c, key_s = randoms(1, 1, 12, 8, count=4)
+    value_s = torch.full((1, 1, 12, 8), 0.3)
+    out = feature_fusion_attention(
+        query,
+        None,
+        key_c,
+        value_c,
+        key_s,
+        value_s,
+        strength=everywhere(1.0),
+        structure=0.0,
+        strokes=everywhere(0.5),
+    )
+    torch.testing.assert_close(out, value_s, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("balance", [0.0, 0.7])
 def test_neighbours_in_one_softmax_leave_the_style_its_part(balance: float) -> None:
     query, key_c, value_c, key_s, value_s = randoms(1, 2, 12, 8, count=5)

@@ -31,7 +31,7 @@ def test_sd2_layout_loads(tiny_sd2: Path) -> None:
 
 def test_the_embedded_model_says_what_it_wants() -> None:
     model = load("mini", device="cpu")
-    assert (model.steps, model.t_max, model.corrections, model.encode_again) == (5, 250, 1, 0.4)
+    assert (model.steps, model.t_max, model.corrections, model.encode_again) == (5, 250, 2, 0.4)
     assert (model.size, model.margin, model.preset, model.dtype) == (384, 2, "Attention alone", torch.float32)
 
 

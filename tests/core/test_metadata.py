@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = dict(
     temperature=2.5,
     balance=0.5,
     neighbours=0.3,
+    strokes=0.7,
     start=0.25,
     end=0.75,
     residual=0.45,

@@ -49,14 +49,16 @@ def test_strength_is_a_map_with_or_without_a_mask(engine: StyleEngine, pair: tup
     assert wish.strength[..., :2].allclose(torch.tensor(1.2))
 
 
-def test_a_face_takes_less_of_the_strength_unless_there_is_a_region(
+def test_a_face_takes_fewer_strokes_and_less_of_the_strength_unless_there_is_a_region(
     engine: StyleEngine, pair: tuple[Inversion, Inversion], astronaut: Image.Image
 ) -> None:
-    settings, style = FusionSettings(strength=1.2, faces=0.5), pair[1]
+    settings, style = FusionSettings(strength=1.2, strokes=0.8, faces=0.5), pair[1]
     content = engine.invert(astronaut, InversionSettings(steps=STEPS, size=256))
-    strength = plan(engine.model, content, style, settings).pixel_strength[0, 0]
-    assert strength[57, 113] == pytest.approx(0.6)  # between the eyes
-    assert strength[200, 113] == pytest.approx(1.2)
+    wish = plan(engine.model, content, style, settings)
+    assert wish.pixel_strength[0, 0, 57, 113] == pytest.approx(0.9)  # between the eyes
+    assert wish.pixel_strength[0, 0, 200, 113] == pytest.approx(1.2)
+    assert wish.strokes is not None
+    assert wish.strokes.aminmax() == pytest.approx((0.4, 0.8), abs=1e-3)
     region = Image.new("L", (256, 256), 255)
     for wish in (
         plan(engine.model, content, style, settings, region),
@@ -64,6 +66,12 @@ def test_a_face_takes_less_of_the_strength_unless_there_is_a_region(
         plan(engine.model, replace(content, picture=pair[1].picture), style, settings),  # nobody is in it
     ):
         assert wish.pixel_strength.allclose(torch.tensor(1.2))
+        assert wish.strokes is not None
+        assert wish.strokes.allclose(torch.tensor(0.8))
+
+
+def test_the_style_alone_needs_no_map_of_strokes(engine: StyleEngine, pair: tuple[Inversion, Inversion]) -> None:
+    assert plan(engine.model, *pair, FusionSettings(strokes=1, faces=1)).strokes is None
 
 
 def test_without_a_detector_no_face_is_spared(

@@ -37,6 +37,7 @@ RANGES = {
     "temperature": (0.1, 5),
     "balance": (0, 1),
     "neighbours": (0, 3),
+    "strokes": (0, 1),
     "start": (0, 1),
     "end": (0, 1),
     "residual": (0, 1),
@@ -204,11 +205,11 @@ def test_settings_of_version_01_are_read_with_a_sentence_about_what_is_gone() ->
     values, gone = from_version_01(old)
     assert FusionSettings.from_dict(values) == FusionSettings(
         strength=0.5, render_steps=8, layers=("up.fine", "middle", "mid 0"), seed=0,
-        faces=1, balance=0, neighbours=0, palette="both",
+        faces=1, balance=0, neighbours=0, strokes=1, palette="both",
     )  # fmt: skip
     assert gone == "Texture (0.85) is gone since 0.1, so the picture will look different."
     assert from_version_01({"texture": 0.0, "steps": None, "faces": 0.5}) == (
-        {"faces": 0.5, "balance": 0.0, "neighbours": 0.0, "palette": "both", "render_steps": None}, ""
+        {"faces": 0.5, "balance": 0.0, "neighbours": 0.0, "strokes": 1.0, "palette": "both", "render_steps": None}, ""
     )  # fmt: skip
 
 

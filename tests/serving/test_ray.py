@@ -33,7 +33,7 @@ pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS, SIZE = 6, 64
-INVERTING = inversion_calls(STEPS, 1)  # with mini's corrections
+INVERTING = inversion_calls(STEPS, 2)  # with mini's corrections
 AIM = Aim((0.25, 0.5))
 MOVES = [FusionSettings(strength=strength) for strength in (1.0, 0.8, 0.6, 0.4, 0.2, 1.2)]
 

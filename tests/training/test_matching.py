@@ -6,20 +6,21 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from magicstyle_core.hooks import Fusing, record
+from magicstyle_core.hooks import record
 from magicstyle_core.method import Trajectory
-from training.fusion import fine_layers, inverted, live_render, noise_estimate
+from magicstyle_core.settings import FusionSettings
+from training.fusion import as_preset, fine_layers, inverted, live_render, noise_estimate
 from training.matching import (
     ALIKE,
-    SHARE,
     by_place,
     change_wanted,
     set_queries_and_keys,
+    set_values,
     step_losses,
     straight_lines,
     with_one,
 )
-from training.train import BALANCE, STEPS, TEMPERATURE, schedule_of
+from training.train import STEPS, schedule_of
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_the_losses_of_one_batch_fall(
     for _ in range(8):
         torch.manual_seed(0)  # the distance between patches draws directions
         renders = []
-        for losses in step_losses(unet, schedule, known, lines, 1.0, 0.5, fine_layers(unet)):
+        for losses in step_losses(unet, schedule, known, lines, 1.0, 0.5, 0.6, fine_layers(unet)):
             assert set(losses) == {"taught", "patches", "references", "told"}
             total = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad()
@@ -55,12 +56,12 @@ def test_what_is_wanted_lies_between_the_moments_and_the_places_looked_at() -> N
     content, style = torch.randn(2, 3, 4, 5, 5, generator=generator) + torch.tensor([0.0, 3.0]).view(2, 1, 1, 1, 1)
     places = torch.stack([torch.randperm(25, generator=generator) for _ in range(3)])
     paid = torch.nn.functional.one_hot(places, 25).float()[:, None]
-    got = content + change_wanted(content, style, paid)
+    got = content + change_wanted(content, style, paid, 0.6)
     looked_at = torch.stack([row.flatten(1)[:, where] for row, where in zip(style, places, strict=True)])
     for statistic in (torch.mean, torch.std):  # a mixture has less contrast than either; this one has the style's
         torch.testing.assert_close(statistic(got, (2, 3)), statistic(style, (2, 3)))
     parts = [(x[1, 2] - x[1, 2].mean()) / x[1, 2].std() for x in (content, looked_at.view_as(style))]
-    mixture = (1 - SHARE) * parts[0] + SHARE * parts[1]
+    mixture = 0.4 * parts[0] + 0.6 * parts[1]
     correlation = torch.corrcoef(torch.stack([got[1, 2].flatten(), mixture.flatten()]))[0, 1]
     assert correlation == pytest.approx(1, abs=1e-5)
 
@@ -68,7 +69,7 @@ def test_what_is_wanted_lies_between_the_moments_and_the_places_looked_at() -> N
 def test_a_picture_that_is_its_own_style_has_to_stay() -> None:
     content, style = torch.randn(2, 2, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     style[1] = content[1]
-    change = change_wanted(content, style, torch.full((2, 1, 25, 25), 1 / 25))
+    change = change_wanted(content, style, torch.full((2, 1, 25, 25), 1 / 25), 0.6)
     assert change[0].abs().min() > 0
     assert not change[1].any()
 
@@ -83,7 +84,8 @@ def test_a_place_looks_at_itself_in_its_own_picture(
     for layer in layers:
         attn, hidden_states = unet.get_submodule(layer.name), seen[layer.name]
         logits = attn.to_q(hidden_states) @ attn.to_k(hidden_states).mT / hidden_states.shape[2] ** 0.5
-        paid = (TEMPERATURE * logits - (TEMPERATURE * logits).logsumexp(1, keepdim=True)).softmax(2)
+        logits = FusionSettings().temperature * logits
+        paid = (logits - logits.logsumexp(1, keepdim=True)).softmax(2)
         assert paid.diagonal(dim1=1, dim2=2).mean() > 0.9
 
 
@@ -103,6 +105,22 @@ def test_straight_lines_tell_what_is_there_to_be_told(
         assert (told - places).square().mean() < 0.9 * (places - places.mean((0, 1))).square().mean()
 
 
+def test_values_become_what_is_told_and_the_layer_puts_out_the_same(
+    unet: UNet2DConditionModel, scheduler: DDIMScheduler, latents: torch.Tensor
+) -> None:
+    schedule, layers = schedule_of(scheduler, "cpu"), fine_layers(unet)
+    lines = straight_lines(unet, schedule, [latents])
+    with record(unet, layers) as seen:
+        before = noise_estimate(unet, schedule, latents, schedule.timesteps[2])
+    set_values(unet, lines)
+    torch.testing.assert_close(noise_estimate(unet, schedule, latents, schedule.timesteps[2]), before)
+    for layer in layers:
+        values = unet.get_submodule(layer.name).to_v(seen[layer.name])
+        line = lines[layer.name][:-1]  # (hidden channels, latent channels)
+        told = seen[layer.name] @ line / line.norm(dim=0)
+        torch.testing.assert_close(values[..., : line.shape[1]], told, rtol=1e-4, atol=1e-4)
+
+
 def test_a_batch_is_rendered_as_its_pairs_are(
     unet: UNet2DConditionModel, scheduler: DDIMScheduler, latents: torch.Tensor
 ) -> None:
@@ -110,7 +128,7 @@ def test_a_batch_is_rendered_as_its_pairs_are(
     schedule, layers = schedule_of(scheduler, "cpu"), fine_layers(unet)
     known, places = inverted(unet, schedule, latents), torch.arange(ALIKE)
     contents, styles = places.repeat(ALIKE), ALIKE + places.repeat_interleave(ALIKE)
-    how = Fusing(torch.ones(1, 1, 8, 8), temperature=TEMPERATURE, balance=BALANCE)
+    how = as_preset(torch.ones(1, 1, 8, 8))
     together, _ = next(live_render(unet, schedule, known, contents, styles, how, layers))
     for n, rows in enumerate(zip(contents.tolist(), styles.tolist(), strict=True)):
         pair = Trajectory(known.latents[:, list(rows)], known.noise[:, list(rows)])

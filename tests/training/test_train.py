@@ -14,13 +14,10 @@ from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.hooks import Fusing
 from magicstyle_core.pixels import to_tensor
 from magicstyle_core.plan import plan
-from training.fusion import fine_layers, inverted, live_render
+from training.fusion import as_preset, fine_layers, inverted, live_render
 from training.judge import Judge
 from training.run import Run
 from training.train import (
-    BALANCE,
-    NEIGHBOURS,
-    TEMPERATURE,
     batch_of,
     draw_strengths,
     round_trip_loss,
@@ -93,7 +90,7 @@ def test_training_renders_as_the_engine_does() -> None:
     engine = StyleEngine.load("mini", device="cpu", dtype="fp32")
     engine.bank_dtype = torch.float32  # in 16 bits, as it comes, the two are 59 dB apart
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    settings = FusionSettings(palette="off", balance=BALANCE, neighbours=NEIGHBOURS, detail=0.0, strength=0.8)
+    settings = FusionSettings(detail=0.0, strength=0.8)
     small = InversionSettings(size=64, steps=4)
     content, style = (engine.invert(Image.fromarray(picture), small) for picture in pixels)
     engine.stylize(content, style, settings)
@@ -102,7 +99,7 @@ def test_training_renders_as_the_engine_does() -> None:
     assert by_engine is not None
     latents = torch.cat([model.encode(to_tensor(picture)) for picture in pixels])
     strength = latents.new_full((1, 1, *latents.shape[2:]), 0.8)
-    how = Fusing(strength, temperature=TEMPERATURE, balance=BALANCE, neighbours=NEIGHBOURS)
+    how = as_preset(strength)
     layers = fine_layers(model.unet)
     first, second, schedule = torch.tensor([0]), torch.tensor([1]), model.schedule(4)
     with torch.no_grad():

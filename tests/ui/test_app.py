@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 4
-INVERTING = inversion_calls(STEPS, 1)  # with mini's corrections
+INVERTING = inversion_calls(STEPS, 2)  # with mini's corrections
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_fewer_steps_reuse_the_inversion_and_more_do_not(connect: Callable[[], C
     client = connect()
     stylize(client, pair, steps=6)
     assert stylize(client, pair, steps=3)[1]["inversion_calls"] == 0
-    assert stylize(client, pair, steps=7)[1]["inversion_calls"] == 2 * inversion_calls(7, 1)
+    assert stylize(client, pair, steps=7)[1]["inversion_calls"] == 2 * inversion_calls(7, 2)
 
 
 def test_two_clients_are_two_sessions(connect: Callable[[], Client], pair: dict[str, Any]) -> None:
