@@ -21,7 +21,7 @@ from magicstyle_core.layers import Layer, choose_layers
 from magicstyle_core.method import Schedule, Step, Trajectory, clean, invert, render
 from magicstyle_core.settings import FusionSettings
 
-CORRECTIONS = 1  # the model takes two, for .02 to .2 dB of its bare round trips; each costs four calls a batch
+CORRECTIONS = 2  # as the model has them; what ships learnt with one
 
 
 class LiveFusion:

@@ -187,7 +187,7 @@ def test_the_lens_lights_up_both_styles(
 def test_invert_and_info_report(pictures: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invert", pictures[0], "--steps", "3", "--size", "64", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["unet_calls"], report["size"]) == (5, [64, 64])
+    assert (report["unet_calls"], report["size"]) == (7, [64, 64])
     assert main(["info", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert "up 1.0" in report["layers"]
