@@ -3,7 +3,7 @@
     FFA        `feature_fusion_attention`
     balance    `style_shares`     all of a style is looked at alike
     neighbours `agree`            what lies side by side looks at what lies side by side
-    strokes    `in_moments`       how much of what is looked at goes in; the rest is the content's, in the style's key
+    strokes    `mixture`          the share of what is looked at; the rest is the content's, in the style's contrast
 
 The abstract of MagicStyle (arXiv 2409.08156) names Feature Fusion Attention; its equation is not public to us: this one
 is ours, and StyleID, PortraitDiffusion and ZePo are settings of it (docs/method.md). Tensors are (batch, heads, tokens,
@@ -35,7 +35,7 @@ LEAST_SHARE = 1e-30  # near the least number of fp32: shares and what is divided
 # .716 and .404 and no square corners in flat styles. With those two away it is .710 and .459, with their diagonals .707
 # and .508.
 DIRECTIONS = (((0, 4), (4, 0)), ((0, 2), (2, 0)), ((0, 1), (1, 0), (1, 1), (1, -1)))
-LEAST_VARIANCE = 1e-8  # so that a channel without any stays so: mini's have from 1e-3 on
+LEAST_VARIANCE = 1e-8  # so that a channel without any stays so: mini's have from 5e-3 on
 ALONE = 0.1  # of `agree`: what counts without any neighbour; with .05 it is .714 and .413
 NUMBERS_AT_ONCE = 450_000  # of `agree`, so that they stay in the cache: 29 ms for 2704 tokens, 45 ms line by line
 KEYS_AT_ONCE = 256  # so that a copy of their logits stays in the cache: 9 ms for 2704 tokens, 13 ms with 512
@@ -73,7 +73,7 @@ def feature_fusion_attention(
         L_s = temperature Q K_s' / sqrt d + style_bias + balance log g,   g as `style_shares` has it
         A_s = softmax(L_s), agreed upon with the neighbours (`agree`)
         O_c = softmax(Q K_c' / sqrt d) V_c
-        O_s = M(strokes A_s V_s + (1 - strokes) M(V_c)),   M as `in_moments` has it; without strokes A_s V_s
+        O_s = A_s V_s, with strokes its `mixture` with V_c
         blend:  O_c + strength (O_s - O_c)
         joint:  one softmax over both key sets, the log-odds of strength added to the style's logits
 
@@ -88,8 +88,8 @@ def feature_fusion_attention(
             and strokes arrive, too.
         neighbours: 0 = every query decides by itself; 1 = what its neighbours look at counts as much as its own logits;
             up to 3: what those two and four places away look at, too.
-        strokes: of what is looked at; the rest is the content's values with the moments of the style's: its drawing in
-            the style's colours and contrast. Per query as strength; None = nothing of the content. Nothing to `joint`.
+        strokes: share of what is looked at, per query as strength; the rest is the content. None = nothing of the
+            content. Nothing to `joint`.
         grids: where tokens lie, for `neighbours`: the target's, then each style's.
         style_bias: (style_tokens,), logarithms of weights; -inf, without balance, where nothing may be looked at.
         attend: the attention kernel; a blend with balance or neighbours has its own.
@@ -126,8 +126,7 @@ def feature_fusion_attention(
         out_s = attend(query, key_s, value_s, mask, temperature * scale)
     if strokes is not None:
         assert value_c is not None
-        drawing = in_moments(value_c, value_s, strength, style_bias)
-        out_s = in_moments(torch.lerp(drawing, out_s, strokes.to(out_s)), value_s, strength, style_bias)
+        out_s = mixture(out_s, value_c, value_s, strokes, strength, style_bias)
     if key_c is None or value_c is None:
         return out_s
     mixed = (strength != 1).any(0).flatten().nonzero()[:, 0]  # queries; a face may be all there is
@@ -135,22 +134,37 @@ def feature_fusion_attention(
     return out_s.index_copy(2, mixed, out_c + strength[:, :, mixed].to(query) * (out_s[:, :, mixed] - out_c))
 
 
-def in_moments(values: Tensor, value_s: Tensor, strength: Tensor, style_bias: Tensor | None) -> Tensor:
-    """Values with the mean and deviation of the style's, channel by channel: AdaIN (Huang and Belongie, 2017).
+def mixture(
+    looked_at: Tensor,
+    value_c: Tensor,
+    value_s: Tensor,
+    strokes: Tensor,
+    strength: Tensor,
+    style_bias: Tensor | None = None,
+) -> Tensor:
+    """What is looked at and the content's drawing, in the style's colours and contrast.
 
-    A mixture of two pictures that do not go together has less contrast than either, and strokes are contrast. A token
-    counts by its strength, so that a mask's part is all that is compared.
+        M(strokes looked_at + (1 - strokes) M(V_c))
+
+    M gives each channel the mean and deviation of V_s: AdaIN (Huang and Belongie, 2017). A mixture of two pictures that
+    do not go together has less contrast than either, and strokes are contrast. A token counts by its strength, so that
+    a mask's part is all that is compared.
 
     Args:
-        values: (batch, heads, tokens, dim).
-        value_s, strength, style_bias: as `feature_fusion_attention` has them.
+        looked_at: A_s V_s, (batch, heads, tokens, dim).
+        value_c, value_s, strokes, strength, style_bias: as `feature_fusion_attention` has them.
     """
-    counts = strength.clamp(LEAST_ASKED, 1).to(values)  # (batch or 1, 1, tokens, 1)
+    counts = strength.clamp(LEAST_ASKED, 1).to(looked_at)  # (batch or 1, 1, tokens, 1)
     counts_s = torch.ones_like(value_s[:1, :1, :, :1])  # (1, 1, style_tokens, 1)
     if style_bias is not None:
-        counts_s = style_bias.exp().to(values).view_as(counts_s)
-    (mean, deviation), (mean_s, deviation_s) = _moments(values, counts), _moments(value_s, counts_s)
-    return (values - mean) * (deviation_s / deviation) + mean_s
+        counts_s = style_bias.exp().to(looked_at).view_as(counts_s)
+    mean_s, deviation_s = _moments(value_s, counts_s)  # (batch, heads, 1, dim)
+
+    def in_moments(values: Tensor) -> Tensor:
+        mean, deviation = _moments(values, counts)
+        return (values - mean) * (deviation_s / deviation) + mean_s
+
+    return in_moments(torch.lerp(in_moments(value_c), looked_at, strokes.to(looked_at)))
 
 
 def _moments(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

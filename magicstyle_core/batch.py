@@ -95,17 +95,15 @@ def take(arguments: argparse.Namespace) -> Order:
     saved = read_settings(arguments.settings) if arguments.settings else EMPTY
     if saved.gone:
         say(saved.gone)
-    base = None
+    base, said = None, saved.settings.model_dump(exclude_unset=True)
     if arguments.preset:
-        base = apply_preset(arguments.preset, saved.settings)
+        base, said = apply_preset(arguments.preset, saved.settings), {}
         if arguments.preset in RENAMED_PRESETS:
             say(f"The preset {arguments.preset} is called {RENAMED_PRESETS[arguments.preset]} now.")
     given = {name: value for name, value in vars(arguments).items() if name in TABLE and value is not None}
     if "layers" in given:
         given["layers"] = sum(given["layers"], ())
-    changes = {name: value for name, value in given.items() if name in FusionSettings.model_fields}
-    if base is None:
-        changes = saved.settings.model_dump(exclude_unset=True) | changes
+    changes = said | {name: value for name, value in given.items() if name in FusionSettings.model_fields}
     (base or FusionSettings()).replace(**changes)
     region = None if arguments.mask else arguments.region or saved.region
     return Order(

@@ -23,13 +23,7 @@ STEPS = (
     20  # timesteps of an inversion; more brings the round trip of the bare inversion nearer, which the residual mends
 )
 PRESET = "StyleID's attention"  # published for Stable Diffusion, six layers of its decoder
-WISHES: dict[str, tuple[type, str]] = {  # of a model in its model_index.json, and what each has to be
-    "steps": (int, "a whole number from 0"),
-    "t_max": (int, "a whole number from 0"),
-    "margin": (int, "a whole number from 0"),
-    "corrections": (int, "a whole number from 0"),
-    "encode_again": (float, "a number from 0"),
-}
+COUNTS = ("steps", "t_max", "margin", "corrections")  # that a model may ask for in its model_index.json
 EXTRA_CHANNELS = {
     9: "it repaints masked pictures (inpainting)",
     8: "it edits by instruction (pix2pix)",
@@ -98,11 +92,11 @@ def find_defaults(configs: Configs, multiple: int, training_timesteps: int) -> D
     elif size < OLD_SIZE and _version(configs.unet) < (0, 9):
         size = OLD_SIZE
     wishes = configs.pipeline
-    for name, (kind, expected) in WISHES.items():
+    for name in (*COUNTS, "encode_again"):
         value = wishes.get(name, 0)
-        a_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-        if not a_number or (kind is int and not isinstance(value, int)):
-            raise ModelError(f"model_index.json has {name} {value!r}, expected {expected}.")
+        if type(value) not in ((int,) if name in COUNTS else (int, float)) or value < 0:
+            kind = "whole number" if name in COUNTS else "number"
+            raise ModelError(f"model_index.json has {name} {value!r}, expected a {kind} from 0.")
     preset = wishes.get("preset", PRESET)
     if preset not in PRESETS:
         raise ModelError(f"model_index.json has the preset {preset!r}, expected one of {', '.join(PRESETS)}.")

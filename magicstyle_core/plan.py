@@ -87,17 +87,19 @@ def plan(
     pixel_strength, pixel_strokes = (
         torch.full((1, 1, height, width), number) for number in (settings.strength, settings.strokes)
     )
+    faces = 1.0  # of the strokes that remain on them
     if mask is not None:
         inside = mask_tensor(mask, height, width)
         pixel_strength = settings.outside + inside * (settings.strength - settings.outside)
     elif settings.faces < 1 and content.faces is not None:
-        spared = (1 - settings.faces) * mask_tensor(content.faces, height, width)
+        faces = settings.faces
+        spared = (1 - faces) * mask_tensor(content.faces, height, width)
         pixel_strength, pixel_strokes = pixel_strength * (1 - SPARED * spared), pixel_strokes * (1 - spared)
     strength = model.strength_map(pixel_strength)
     strokes = model.strength_map(pixel_strokes) if (pixel_strokes < 1).any() else None
     layers = choose_layers(model.layers, settings.layers) if strength.any() else []
     steps = method.subset(content.steps, draft_steps(count) if draft else count)
-    history = _history(content, weighted, settings, layers, steps, strength, strokes)
+    history = _history(content, weighted, settings, layers, steps, strength, faces)
     return Plan(content, weighted, settings, layers, steps, pixel_strength, strength, strokes, history)
 
 
@@ -119,14 +121,14 @@ def _history(
     layers: Sequence[Layer],
     steps: Sequence[int],
     strength: Tensor,
-    strokes: Tensor | None,
+    faces: float,
 ) -> list[str]:
     """Two renders whose settings differ only from some step on share the digests up to there."""
     amount = _digest(strength)
     references = [(style.key, weight, _digest(style.trajectory.allowed)) for style, weight in styles]
     fusion = (
-        references, settings.structure, settings.temperature, settings.balance, settings.neighbours, _digest(strokes),
-        settings.fusion, [layer.name for layer in layers],
+        references, settings.structure, settings.temperature, settings.balance, settings.neighbours, settings.strokes,
+        faces, settings.fusion, [layer.name for layer in layers],
     )  # fmt: skip
     start = (
         content.key, amount, settings.seed, settings.residual, settings.palette,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from magicstyle_core.hooks import self_attention_layers
 from training.data import CONTENTS, STYLES, Pictures
-from training.fusion import as_preset, fine_layers, inverted, live_render
+from training.fusion import fine_layers, fusing, inverted, live_render
 from training.judge import BLOCK, GREY_LEVEL, Judge, detail, feature_loss, lattice, weights_file
 from training.run import Run, from_command_line
 from training.train import draw_strengths, schedule_of
@@ -191,7 +191,7 @@ def train_codec(data: Path, start: Path, *, minutes: float, device: str) -> None
         known = inverted(unet, schedule, latents)
         for turn in range(PAIRINGS):
             strength = latents.new_full((1, 1, *latents.shape[2:]), draw_strengths(rng, 1).item())
-            how = as_preset(strength)
+            how = fusing(strength)
             layers = self_attention_layers(unet) if rng.random() < ALL_LAYERS else fine_layers(unet)
             styles = PHOTOGRAPHS + places.roll(turn)
             for step, _ in live_render(unet, schedule, known, places, styles, how, layers):

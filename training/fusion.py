@@ -6,9 +6,8 @@ batch, so that gradients reach the features as well. Both give the same latents.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from magicstyle_core.layers import Layer, choose_layers
 from magicstyle_core.method import Schedule, Step, Trajectory, clean, invert, render
 from magicstyle_core.settings import FusionSettings
 
+PRESET = FusionSettings()  # the embedded model's
 CORRECTIONS = 2  # as the model has them; what ships learnt with one
 
 
@@ -40,25 +40,25 @@ class LiveFusion:
 
 def fine_layers(unet: UNet2DConditionModel) -> list[Layer]:
     """The layers of the embedded model's preset."""
-    return choose_layers(self_attention_layers(unet), FusionSettings().layers)
+    return choose_layers(self_attention_layers(unet), PRESET.layers)
 
 
-def as_preset(strength: Tensor, *, strokes: float | None = None, **changes: Any) -> Fusing:
-    """How the embedded model's preset, which is the defaults, fuses features; but for `changes`.
+def fusing(
+    strength: Tensor, settings: FusionSettings = PRESET, watch: Callable[[Tensor], object] | None = None
+) -> Fusing:
+    """How these settings fuse features of one style; their own strength does not count.
 
     Args:
         strength: a map over latents, as `Fusing` has it.
-        strokes: a number; None = the preset's.
     """
-    settings = FusionSettings()
-    how = Fusing(
+    return Fusing(
         strength,
         temperature=settings.temperature,
         balance=settings.balance,
         neighbours=settings.neighbours,
-        strokes=torch.full_like(strength[:1], settings.strokes if strokes is None else strokes),
+        strokes=torch.full_like(strength[:1], settings.strokes),
+        watch=watch,
     )
-    return replace(how, **changes)
 
 
 def noise_estimate(unet: UNet2DConditionModel, schedule: Schedule, latents: Tensor, timestep: int) -> Tensor:

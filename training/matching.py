@@ -6,9 +6,9 @@
 Balanced attention of the network's own hidden states already finds the right places of a style; what it looks at has to
 reach the picture. So queries and keys of FFA's layers are set to one number times the identity and stay so: every place
 looks at few places that look like it, in a picture's own inversion at itself. All else learns that the clean latents
-which a render foresees are a mixture of the photograph's, with the mean and deviation of the style's, and of the
-style's from the very places that the last layer looked at in the same call. A mixture has less contrast than either,
-so it gets the style's mean and deviation again. The answer follows from what the network sees, so its mean over
+which a render foresees are FFA's own mixture (`strokes`), made of clean latents instead of values: of the photograph's
+and of the style's from the very places that the last layer looked at in the same call. The first values of these layers
+begin as the clean latents, as far as they can be told. The answer follows from what the network sees, so its mean over
 examples is the answer itself; where a loss leaves a choice between places, the mean of all choices is learnt, which has
 no strokes (docs/training.md). And what FFA's layers see of a picture has to tell its clean latents by a straight line,
 as what they cannot see they cannot bring.
@@ -27,11 +27,12 @@ import torch
 from diffusers import AutoencoderDC, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from magicstyle_core.attention import mixture
 from magicstyle_core.hooks import record, self_attention_layers
 from magicstyle_core.layers import Layer
 from magicstyle_core.method import Schedule, Trajectory
 from training.data import CONTENTS, STYLES, Pictures
-from training.fusion import as_preset, fine_layers, inverted, live_render, noise_estimate
+from training.fusion import PRESET, fine_layers, fusing, inverted, live_render, noise_estimate
 from training.judge import latent_style
 from training.run import Run, from_command_line
 from training.train import SHEET_EVERY, STEPS, draw_strengths, schedule_of, sheet
@@ -49,7 +50,8 @@ MIXED = (0.35, 0.5, 0.6, 0.8)
 # Collages by hand have a texture of .85 at a third of it, .82 at it, .81 at three times as much.
 SHARPNESS = 12.5
 # Weights of the losses: patches and references are a tenth of the first with these. Without the last the first came
-# to .585 (the mean of held-out batches, as a share of the change) and stayed there; with it .561 after 60 more steps.
+# to .585 (the mean of held-out batches, as a share of the change) and stayed there; with it, weighing 5, .561 after 60
+# more steps. It weighs 10 since values are what is told: where they tell wrong, the mixture is wrong.
 TAUGHT, PATCHES, REFERENCES, TOLD = 4.0, 1.0, 2.0, 10.0
 FITTED = 24  # batches for the straight lines: 230 000 places for 65 numbers a channel
 
@@ -125,16 +127,11 @@ def change_wanted(content: Tensor, style: Tensor, paid: Tensor, strokes: float) 
     Args:
         paid: how much each place of a photograph looks at each of its style, (renders, 1, places, places).
     """
-    looked_at = (style.flatten(2) @ paid[:, 0].mT).view_as(content)
-    mixed = in_moments_of(style, torch.lerp(in_moments_of(style, content), looked_at, strokes))
+    places_c, places_s = (by_place(latents)[:, None] for latents in (content, style))  # (renders, 1, places, channels)
+    everywhere = paid.new_ones(1, 1, paid.shape[2], 1)
+    mixed = mixture(paid @ places_s, places_c, places_s, strokes * everywhere, everywhere)
     other = (content != style).flatten(1).any(1).view(-1, 1, 1, 1)
-    return other * (mixed - content)
-
-
-def in_moments_of(style: Tensor, latents: Tensor) -> Tensor:
-    """Latents (pictures, channels, height, width) with the mean and deviation of the style's, channel by channel."""
-    (deviation, mean), (deviation_s, mean_s) = (torch.std_mean(x, (2, 3), keepdim=True) for x in (latents, style))
-    return (latents - mean) / deviation * deviation_s + mean_s
+    return other * (mixed[:, 0].mT.reshape(content.shape) - content)
 
 
 def step_losses(
@@ -162,7 +159,7 @@ def step_losses(
     content, style = clean_latents[contents], clean_latents[styles]  # (ALIKE * ALIKE, channels, height, width)
     paid = list[Tensor]()
     strengths = content.new_full((1, 1, *content.shape[2:]), strength)
-    how = as_preset(strengths, neighbours=neighbours, strokes=strokes, watch=paid.append)
+    how = fusing(strengths, PRESET.replace(neighbours=neighbours, strokes=strokes), paid.append)
     with record(unet, fine_layers(unet)) as seen:
         for step, references in live_render(unet, schedule, known, contents, styles, how, layers, range(1, STEPS)):
             if step.index == 0:

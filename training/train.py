@@ -26,7 +26,7 @@ from torch import Tensor
 from magicstyle_core.method import Schedule, Trajectory, ddim_timesteps
 from training import metrics
 from training.data import CONTENTS, EXAMPLES, STYLES, Pictures
-from training.fusion import as_preset, fine_layers, inverted, live_render
+from training.fusion import fine_layers, fusing, inverted, live_render
 from training.judge import (
     Features,
     Judge,
@@ -146,7 +146,7 @@ def step_losses(
     own = (batch.content == batch.style).flatten(1).all(1).float()  # (examples,)
     share = strengths.flatten().clamp(max=1) * (1 - own)
     strengths = strengths.expand(-1, 1, *clean_latents.shape[2:])
-    how = as_preset(strengths)
+    how = fusing(strengths)
     names = ("style", "latent style", "content", "identity", "lattice", "references")
     losses = dict.fromkeys(names, clean_latents.new_zeros(()))
     places, layers = torch.arange(examples, device=clean_latents.device), fine_layers(unet)
@@ -244,7 +244,7 @@ def sheet(
     columns, figures = [np.concatenate([np.full_like(trips[:1], 255), trips])], []
     contents = torch.arange(len(trips), device=device)
     strength = torch.ones(1, 1, *latents_c.shape[2:], device=device)
-    how = as_preset(strength)
+    how = fusing(strength)
     layers = fine_layers(unet)
     for style, latents in zip(styles, latents_s, strict=True):
         known = inverted(unet, schedule, torch.cat([latents_c, latents[None]]))

@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from magicstyle_core.hooks import record
 from magicstyle_core.method import Trajectory
 from magicstyle_core.settings import FusionSettings
-from training.fusion import as_preset, fine_layers, inverted, live_render, noise_estimate
+from training.fusion import fine_layers, fusing, inverted, live_render, noise_estimate
 from training.matching import (
     ALIKE,
     by_place,
@@ -128,7 +128,7 @@ def test_a_batch_is_rendered_as_its_pairs_are(
     schedule, layers = schedule_of(scheduler, "cpu"), fine_layers(unet)
     known, places = inverted(unet, schedule, latents), torch.arange(ALIKE)
     contents, styles = places.repeat(ALIKE), ALIKE + places.repeat_interleave(ALIKE)
-    how = as_preset(torch.ones(1, 1, 8, 8))
+    how = fusing(torch.ones(1, 1, 8, 8))
     together, _ = next(live_render(unet, schedule, known, contents, styles, how, layers))
     for n, rows in enumerate(zip(contents.tolist(), styles.tolist(), strict=True)):
         pair = Trajectory(known.latents[:, list(rows)], known.noise[:, list(rows)])

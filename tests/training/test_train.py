@@ -14,7 +14,7 @@ from magicstyle_core import FusionSettings, InversionSettings, StyleEngine
 from magicstyle_core.hooks import Fusing
 from magicstyle_core.pixels import to_tensor
 from magicstyle_core.plan import plan
-from training.fusion import as_preset, fine_layers, inverted, live_render
+from training.fusion import fine_layers, fusing, inverted, live_render
 from training.judge import Judge
 from training.run import Run
 from training.train import (
@@ -99,7 +99,7 @@ def test_training_renders_as_the_engine_does() -> None:
     assert by_engine is not None
     latents = torch.cat([model.encode(to_tensor(picture)) for picture in pixels])
     strength = latents.new_full((1, 1, *latents.shape[2:]), 0.8)
-    how = as_preset(strength)
+    how = fusing(strength)
     layers = fine_layers(model.unet)
     first, second, schedule = torch.tensor([0]), torch.tensor([1]), model.schedule(4)
     with torch.no_grad():
