@@ -1,4 +1,5 @@
-"""FFA: attention of the picture that is being made over its content's and its styles' features; it needs torch alone.
+"""FFA: attention of the picture that is being made over its content's and its styles' features; it needs torch and
+`transport` alone.
 
     FFA        `feature_fusion_attention`
     balance    `style_shares`     all of a style is looked at alike
@@ -20,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicstyle_core.transport import moments, transported
+
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]  # query, key, value, bias, scale
 Fusion = Literal["blend", "joint"]
 
@@ -35,7 +38,6 @@ LEAST_SHARE = 1e-30  # near the least number of fp32: shares and what is divided
 # .716 and .404 and no square corners in flat styles. With those two away it is .710 and .459, with their diagonals .707
 # and .508.
 DIRECTIONS = (((0, 4), (4, 0)), ((0, 2), (2, 0)), ((0, 1), (1, 0), (1, 1), (1, -1)))
-LEAST_VARIANCE = 1e-8  # so that a channel without any stays so: mini's have from 5e-3 on
 ALONE = 0.1  # of `agree`: what counts without any neighbour; with .05 it is .714 and .413
 NUMBERS_AT_ONCE = 450_000  # of `agree`, so that they stay in the cache: 29 ms for 2704 tokens, 45 ms line by line
 KEYS_AT_ONCE = 256  # so that a copy of their logits stays in the cache: 9 ms for 2704 tokens, 13 ms with 512
@@ -146,32 +148,19 @@ def mixture(
 
         M(strokes looked_at + (1 - strokes) M(V_c))
 
-    M gives each channel the mean and deviation of V_s: AdaIN (Huang and Belongie, 2017). A mixture of two pictures that
-    do not go together has less contrast than either, and strokes are contrast. A token counts by its strength, so that
-    a mask's part is all that is compared.
+    M gives the channels of a head the means and covariances of V_s (transport.py), as whitening and colouring does (Li
+    et al., arXiv 1705.08086). A mixture of two pictures that do not go together has less contrast than either, and
+    strokes are contrast. A token counts by its strength, so that a mask's part is all that is compared.
 
     Args:
         looked_at: A_s V_s, (batch, heads, tokens, dim).
         value_c, value_s, strokes, strength, style_bias: as `feature_fusion_attention` has them.
     """
-    counts = strength.clamp(LEAST_ASKED, 1).to(looked_at)  # (batch or 1, 1, tokens, 1)
-    counts_s = torch.ones_like(value_s[:1, :1, :, :1])  # (1, 1, style_tokens, 1)
-    if style_bias is not None:
-        counts_s = style_bias.exp().to(looked_at).view_as(counts_s)
-    mean_s, deviation_s = _moments(value_s, counts_s)  # (batch, heads, 1, dim)
-
-    def in_moments(values: Tensor) -> Tensor:
-        mean, deviation = _moments(values, counts)
-        return (values - mean) * (deviation_s / deviation) + mean_s
-
-    return in_moments(torch.lerp(in_moments(value_c), looked_at, strokes.to(looked_at)))
-
-
-def _moments(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel over tokens, (batch, heads, 1, dim) each."""
-    shares = counts / counts.sum(2, keepdim=True)
-    mean = (shares * values).sum(2, keepdim=True)
-    return mean, ((shares * (values - mean).square()).sum(2, keepdim=True) + LEAST_VARIANCE).sqrt()
+    counts = strength.clamp(LEAST_ASKED, 1)  # (batch or 1, 1, tokens, 1)
+    wanted = moments(value_s, None if style_bias is None else style_bias.exp()[:, None])
+    drawn = transported(value_c, moments(value_c, counts), wanted)  # (batch, heads, tokens, dim)
+    mixed = torch.lerp(drawn, looked_at, strokes.to(looked_at))
+    return transported(mixed, moments(mixed, counts), wanted)
 
 
 def _joint(

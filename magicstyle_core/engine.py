@@ -22,7 +22,7 @@ from torch import Tensor
 import magicstyle_core
 from magicstyle_core import loading, method, quick
 from magicstyle_core.bank import FeatureBank, Inversion
-from magicstyle_core.finish import finished
+from magicstyle_core.finish import finished, in_own_colours
 from magicstyle_core.guard import Guard
 from magicstyle_core.hooks import Features, Fusing, fuse, record
 from magicstyle_core.images import Picture, open_picture
@@ -264,11 +264,12 @@ class StyleEngine:
     def _picture(self, wish: Plan, latents: Tensor) -> Image.Image:
         """Finished latents as the finished picture."""
         pixels, settings = self.guard.decode(latents).cpu(), wish.settings  # (1, 3, height, width)
+        if settings.colour < 1 and settings.palette != "adain":
+            own = to_tensor(wish.content.picture.pixels)
+            pixels = in_own_colours(pixels, own, wish.pixel_strength, colour=settings.colour)
         if settings.detail:
-            pixels = finished(
-                pixels, self._lost(wish.content), wish.pixel_strength,
-                detail=settings.detail, structure=settings.structure,
-            )  # fmt: skip
+            lost = self._lost(wish.content)
+            pixels = finished(pixels, lost, wish.pixel_strength, detail=settings.detail, structure=settings.structure)
         return to_image(pixels)
 
     def stylize(
@@ -281,8 +282,7 @@ class StyleEngine:
         draft: bool = False,
     ) -> Result:
         """The finished render of `render`, with what it cost."""
-        settings = settings or self.preset
-        start = time.perf_counter()
+        settings, start = settings or self.preset, time.perf_counter()
         *_, last = self.render(content, styles, settings, mask=mask, draft=draft)
         assert last.image is not None
         return Result(last.image, time.perf_counter() - start, last.unet_calls, settings)

@@ -157,7 +157,7 @@ def render(
         styles: trajectories and positive weights that sum to 1, for the palette, which comes from their `allowed` part.
         palette: whether the styles' palette is taken at the start and at the end ("both"), at the "end" alone, by AdaIN
             of the start's noise as StyleID does ("adain"), or not at all beside FFA ("off").
-        colour: whose palette: 1 = the styles' (with "off" what FFA brings of it), 0 = the content's own.
+        colour: share of the palette that is taken.
         residual: share of the residual that stays at strength 1 and above; at strength 0 all of it is added.
         window: where on the way down FFA applies, both ends included.
         seed: draws a variation; None = the one deterministic result.
@@ -177,9 +177,8 @@ def render(
         target = content.latents[max(j, 0)]
         lost = target - move(content.latents[i], content.noise[i], alpha, alpha_to)
         latents = move(latents, noise_pred.detach(), alpha, alpha_to) + (1 - (1 - residual) * amount) * lost
-        if j < 0 and palette != "adain":
-            by_palette = () if palette == "off" else styles
-            latents = latents + amount * mixed_shift(latents, content, by_palette, colour)
+        if j < 0 and palette in ("both", "end"):
+            latents = latents + amount * mixed_shift(latents, styles, colour)
         latents = torch.where(strength == 0, target, latents)
         yield Step(i, latents, denoised)
 
@@ -197,7 +196,7 @@ def _start(
     """The content's latents at a stored step, as they would be had the content the palette."""
     latents = content.latents[index]
     if palette == "both":
-        shift = mixed_shift(content.latents[0], content, styles, colour)
+        shift = mixed_shift(content.latents[0], styles, colour)
         latents = latents + schedule.alphas[index].sqrt() * amount * shift
     elif palette == "adain":
         deviation, mean = torch.std_mean(latents, (2, 3), keepdim=True)  # (batch, channels, 1, 1)
@@ -214,13 +213,9 @@ def _start(
     return latents
 
 
-def mixed_shift(
-    latents: Tensor, content: Trajectory, styles: Sequence[tuple[Trajectory, float]], colour: float
-) -> Tensor:
-    """What clean latents need for the palette colour * styles + (1 - colour) * content: their shape."""
-    parts = [(style.latents[0], style.allowed, colour * weight) for style, weight in styles]
+def mixed_shift(latents: Tensor, styles: Sequence[tuple[Trajectory, float]], colour: float) -> Tensor:
+    """What clean latents need for `colour` of the way to the styles' palette: their shape."""
     shift = torch.zeros_like(latents)
-    for palette, allowed, share in [*parts, (content.latents[0], None, 1 - colour)]:
-        if share:
-            shift = shift + share * palette_shift(latents, palette, allowed)
+    for style, weight in styles:
+        shift = shift + colour * weight * palette_shift(latents, style.latents[0], style.allowed)
     return shift

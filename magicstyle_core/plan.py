@@ -139,7 +139,7 @@ def _history(
     for n, i in enumerate(steps):
         fused = settings.start <= method.way_down(i, content.steps) <= settings.end
         last = n + 1 == len(steps)
-        end = (settings.palette, settings.colour, references) if last and settings.palette != "adain" else None
+        end = (settings.colour, references) if last and settings.palette in ("both", "end") else None
         digest.update(repr((steps[n : n + 2], fusion if fused and layers else None, end)).encode())
         history.append(digest.hexdigest())
     return history

@@ -90,13 +90,13 @@ def test_no_file_is_longer_than_400_lines(path: Path) -> None:
     assert path.read_text().count("\n") <= 400
 
 
-@pytest.mark.parametrize("name", ["attention", "method", "palette"])
+@pytest.mark.parametrize("name", ["attention", "method", "palette", "transport"])
 def test_the_method_needs_torch_and_nothing_else(name: str) -> None:
     top = {
         name.split(".")[0]
         for node in imports(ast.parse((PACKAGE / f"{name}.py").read_text()))
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
-        if name != "magicstyle_core.palette"
+        if name not in ("magicstyle_core.palette", "magicstyle_core.transport")
     }
     assert top - set(sys.stdlib_module_names) == {"torch"}
 

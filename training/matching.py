@@ -198,8 +198,8 @@ def learn(data: Path, start: Path, *, minutes: float, device: str) -> None:
         set_queries_and_keys(unet, schedule, torch.cat(draw()))
     for layer in fine_layers(unet):
         attn = unet.get_submodule(layer.name)
-        attn.to_q.requires_grad_(False)
-        attn.to_k.requires_grad_(False)
+        for projection in (attn.to_q, attn.to_k, attn.to_v):
+            projection.requires_grad_(False)
     run = Run({"unet": unet}, {"unet": RATE}, data / "matching.pt", minutes)
     inverting = run.average["unet"]  # it moves slowly; by the weights that learn, even a single batch stayed unlearnt
     rng = run.generator()

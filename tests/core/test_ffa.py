@@ -10,6 +10,7 @@ from torch import Tensor
 
 from magicstyle_core import attention
 from magicstyle_core.attention import Grid, agree, feature_fusion_attention
+from magicstyle_core.transport import moments, transported
 from tests.randoms import randoms
 
 
@@ -298,18 +299,12 @@ def test_what_is_looked_at_is_mixed_with_the_content_at_the_moments_of_the_style
     bias = torch.linspace(-2, 2, 20)
     bias[5:8] = -math.inf
 
-    def moments(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        values = values.double()
-        mean = (counts * values).sum(2, keepdim=True) / counts.sum()
-        return mean, ((counts * (values - mean).square()).sum(2, keepdim=True) / counts.sum()).sqrt()
-
     def in_moments(values: Tensor) -> Tensor:
-        mean, deviation = moments(values, strength.clamp(0, 1).double())
-        mean_s, deviation_s = moments(value_s, bias.double().exp()[:, None])
-        return (values - mean) / deviation * deviation_s + mean_s
+        now, wanted = moments(values, strength.clamp(0, 1)), moments(value_s.double(), bias.double().exp()[:, None])
+        return transported(values, now, wanted)
 
     looked_at = softmax_attention(query, key_s, value_s, bias)
-    out_s = in_moments(strokes * looked_at + (1 - strokes) * in_moments(value_c))
+    out_s = in_moments(strokes * looked_at + (1 - strokes) * in_moments(value_c.double()))
     out_c = softmax_attention(query, key_c, value_c)
     out = feature_fusion_attention(
         query, None, key_c, value_c, key_s, value_s,

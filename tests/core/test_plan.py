@@ -110,6 +110,7 @@ def test_steps_are_those_asked_for(
     ("changes", "expected"),
     [
         ({"detail": 0.3}, STEPS),  # happens after the last step
+        ({"colour": 0.3}, STEPS),  # the same
         ({"temperature": 2.0}, 0),
         ({"end": 0.5}, STEPS // 2),
         ({"palette": "end", "colour": 0.5}, -1),

@@ -1,0 +1,54 @@
+"""The linear map that gives one set of vectors the mean and the covariance of another; it needs torch alone.
+
+Of all that do, the linear Monge-Kantorovich map moves them least (Pitié and Kokaram, The Linear Monge-Kantorovitch
+Linear Colour Mapping, 2007):
+
+    x -> M (x - mean) + mean_s,   M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2,   A, B the covariances
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FLOOR = 0.1  # of the mean variance, added to all directions: it limits the gain of faint ones. By eye, on faint colours
+
+
+class Moments(NamedTuple):
+    """Of vectors."""
+
+    mean: Tensor  # (..., 1, channels)
+    covariance: Tensor  # with FLOOR, (..., channels, channels), in fp64 on the CPU
+
+
+def moments(vectors: Tensor, counts: Tensor | None = None) -> Moments:
+    """Moments of vectors (..., vectors, channels).
+
+    Args:
+        counts: how much each of them counts, (..., vectors, 1), not all 0; None = all alike.
+    """
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    counts = torch.ones_like(vectors[..., :1]) if counts is None else counts.to(vectors)
+    shares = counts / counts.sum(-2, keepdim=True)
+    mean = (shares * vectors).sum(-2, keepdim=True)
+    centred = vectors - mean
+    covariance = (centred.mT @ (shares * centred)).detach().cpu().double()
+    floor = FLOOR * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-6  # (...)
+    return Moments(mean, covariance + floor[..., None, None] * torch.eye(vectors.shape[-1], dtype=covariance.dtype))
+
+
+def transported(vectors: Tensor, now: Moments, wanted: Moments) -> Tensor:
+    """Vectors (..., vectors, channels) brought from the moments that they have to those that are wanted.
+
+    Gradients flow through vectors and means, not through the map: that of an eigenvector has no bounds.
+    """
+    root, inverse = _power(now.covariance, 0.5), _power(now.covariance, -0.5)
+    by = inverse @ _power(root @ wanted.covariance @ root, 0.5) @ inverse  # symmetric, (..., channels, channels)
+    return ((vectors - now.mean) @ by.to(now.mean) + wanted.mean).to(vectors)
+
+
+def _power(symmetric: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(symmetric)  # (..., channels), (..., channels, channels)
+    return (vectors * values.clamp(min=1e-12).unsqueeze(-2) ** exponent) @ vectors.mT
