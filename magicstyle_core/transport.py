@@ -8,7 +8,7 @@ Linear Colour Mapping, 2007):
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,21 +34,44 @@ def moments(vectors: Tensor, counts: Tensor | None = None) -> Moments:
     shares = counts / counts.sum(-2, keepdim=True)
     mean = (shares * vectors).sum(-2, keepdim=True)
     centred = vectors - mean
-    covariance = (centred.mT @ (shares * centred)).detach().cpu().double()
+    covariance = (centred.mT @ (shares * centred)).cpu().double()
     floor = FLOOR * covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-6  # (...)
     return Moments(mean, covariance + floor[..., None, None] * torch.eye(vectors.shape[-1], dtype=covariance.dtype))
 
 
 def transported(vectors: Tensor, now: Moments, wanted: Moments) -> Tensor:
-    """Vectors (..., vectors, channels) brought from the moments that they have to those that are wanted.
-
-    Gradients flow through vectors and means, not through the map: that of an eigenvector has no bounds.
-    """
-    root, inverse = _power(now.covariance, 0.5), _power(now.covariance, -0.5)
-    by = inverse @ _power(root @ wanted.covariance @ root, 0.5) @ inverse  # symmetric, (..., channels, channels)
+    """Vectors (..., vectors, channels) brought from the moments that they have to those that are wanted."""
+    root, inverse = power(now.covariance, 0.5), power(now.covariance, -0.5)
+    by = inverse @ power(root @ wanted.covariance @ root, 0.5) @ inverse  # symmetric, (..., channels, channels)
     return ((vectors - now.mean) @ by.to(now.mean) + wanted.mean).to(vectors)
 
 
-def _power(symmetric: Tensor, exponent: float) -> Tensor:
-    values, vectors = torch.linalg.eigh(symmetric)  # (..., channels), (..., channels, channels)
-    return (vectors * values.clamp(min=1e-12).unsqueeze(-2) ** exponent) @ vectors.mT
+def power(symmetric: Tensor, exponent: float) -> Tensor:
+    """A positive symmetric matrix (..., n, n) to a power, with gradients that are finite where eigenvalues meet."""
+    return _Power.apply(symmetric, exponent)
+
+
+class _Power(torch.autograd.Function):
+    """The gradient is that of Daleckii and Krein (1965), by which eigenvectors need none of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, symmetric: Tensor, exponent: float) -> Tensor:
+        values, vectors = torch.linalg.eigh(symmetric)  # (..., n), (..., n, n)
+        values = values.clamp(min=1e-12)
+        ctx.save_for_backward(values, vectors)
+        ctx.exponent = exponent
+        return (vectors * values.unsqueeze(-2) ** exponent) @ vectors.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        values, vectors = ctx.saved_tensors
+        rows, columns = values.unsqueeze(-1), values.unsqueeze(-2)  # (..., n, 1), (..., 1, n)
+        apart = rows - columns  # (..., n, n)
+        equal = apart.abs() < 1e-6 * (rows + columns)
+        slopes = torch.where(
+            equal,
+            ctx.exponent * ((rows + columns) / 2) ** (ctx.exponent - 1),
+            (rows**ctx.exponent - columns**ctx.exponent) / torch.where(equal, 1.0, apart),
+        )
+        inner = vectors.mT @ (gradient + gradient.mT) @ vectors / 2
+        return vectors @ (slopes * inner) @ vectors.mT, None

@@ -251,19 +251,16 @@ def report(evaluation: Evaluation) -> None:
         ("`faces`", "styles", f"with an overlap of {FOUND} or more", "least overlap"),
         [[faces, len(o), sum(overlap >= FOUND for overlap in o), min(o)] for faces, o in by_faces.items()],
     )
-    kept = [
-        (content, style, evaluation.with_ffa(content, style, colour=0.0))
-        for content in evaluation.photographs
-        for style in evaluation.held_out
-    ]
+    pairs = [(content, style) for content in evaluation.photographs for style in evaluation.held_out]
+    kept = [[(*pair, draw(*pair, colour=0.0)) for pair in pairs] for draw in draws]  # columns
+    away = [[metrics.palette_difference(result, content.pixels) for content, _, result in column] for column in kept]
+    texture = [[evaluation.figures(result, content, style)[1] for content, style, result in column] for column in kept]
     _table(
         "Colour 0, held-out paintings",
-        ("ΔE of the palette to the photograph", "texture"),
+        ("", *COLUMNS),
         [
-            [
-                float(np.mean([metrics.palette_difference(result, content.pixels) for content, _, result in kept])),
-                float(np.mean([evaluation.figures(result, content, style)[1] for content, style, result in kept])),
-            ]
+            [name, *np.mean(values, axis=1).tolist()]
+            for name, values in (("ΔE of the palette to the photograph", away), ("texture", texture))
         ],
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from magicstyle_core.transport import FLOOR, moments, transported
+from magicstyle_core.transport import FLOOR, moments, power, transported
 
 
 def vectors(seed: int, *shape: int) -> Tensor:
@@ -56,6 +56,20 @@ def test_flat_vectors_take_the_mean_without_blowing_up_and_gradients_are_finite(
     out.square().mean().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+def test_gradients_of_a_power_hold_where_eigenvalues_meet_and_where_they_do_not() -> None:
+    torch.manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(2, 4, 4, dtype=torch.float64)).Q
+    values = torch.tensor([[1.0, 2.0, 3.0, 0.5], [1.0, 1.0, 1.0, 0.5]], dtype=torch.float64)
+    symmetric = ((turn * values[:, None]) @ turn.mT).requires_grad_()
+    for exponent in (0.5, -0.5):
+        assert torch.autograd.gradcheck(lambda x, by=exponent: power((x + x.mT) / 2, by), (symmetric,))
+
+
+def test_gradients_of_the_whole_map_are_right() -> None:
+    x, y = (vectors(seed, 12, 3).double().requires_grad_() for seed in (0, 1))
+    assert torch.autograd.gradcheck(lambda x, y: transported(x, moments(x), moments(y)), (x, y))
 
 
 def test_half_precision_comes_back_as_such() -> None:
