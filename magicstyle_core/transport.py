@@ -3,7 +3,7 @@
 Of all that do, the linear Monge-Kantorovich map moves them least (Pitié and Kokaram, The Linear Monge-Kantorovitch
 Linear Colour Mapping, 2007):
 
-    x -> M (x - mean) + mean_s,   M = A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2,   A, B the covariances
+    x -> M (x - mean) + mean_s,   M = B^1/2 (B^1/2 A B^1/2)^-1/2 B^1/2,   A, B the covariances
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def moments(vectors: Tensor, counts: Tensor | None = None) -> Moments:
 
 def transported(vectors: Tensor, now: Moments, wanted: Moments) -> Tensor:
     """Vectors (..., vectors, channels) brought from the moments that they have to those that are wanted."""
-    root, inverse = power(now.covariance, 0.5), power(now.covariance, -0.5)
-    by = inverse @ power(root @ wanted.covariance @ root, 0.5) @ inverse  # symmetric, (..., channels, channels)
+    root = power(wanted.covariance, 0.5)
+    by = root @ power(root @ now.covariance @ root, -0.5) @ root  # symmetric, (..., channels, channels)
     return ((vectors - now.mean) @ by.to(now.mean) + wanted.mean).to(vectors)
 
 
