@@ -42,8 +42,12 @@ def in_own_colours(pixels: Tensor, photograph: Tensor, strength: Tensor, *, colo
     lacking = photograph - moved
     tint = lacking - (lacking * lacking.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)  # (1, 3, height, width)
     cell = max(1, min(pixels.shape[2:]) // CELLS)
-    coarse = F.avg_pool2d(tint, cell, ceil_mode=True, count_include_pad=False)  # (1, 3, about CELLS or more, the same)
-    moved = moved + F.interpolate(coarse, pixels.shape[2:], mode="bilinear")
+
+    def smooth(maps: Tensor) -> Tensor:
+        coarse = F.avg_pool2d(maps, cell, ceil_mode=True, count_include_pad=False)  # (1, any, CELLS or more, the same)
+        return F.interpolate(coarse, pixels.shape[2:], mode="bilinear")
+
+    moved = moved + smooth(amount * tint) / smooth(amount).clamp(min=1e-6)  # of the part that took the style alone
     return torch.lerp(pixels, moved, (1 - colour) * amount)
 
 

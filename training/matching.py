@@ -8,10 +8,10 @@ reach the picture. So queries and keys of FFA's layers are set to one number tim
 looks at few places that look like it, in a picture's own inversion at itself. All else learns that the clean latents
 which a render foresees are FFA's own mixture (`strokes`), made of clean latents instead of values: of the photograph's
 and of the style's from the very places that the last layer looked at in the same call. The first values of these layers
-begin as the clean latents, as far as they can be told. The answer follows from what the network sees, so its mean over
-examples is the answer itself; where a loss leaves a choice between places, the mean of all choices is learnt, which has
-no strokes (docs/training.md). And what FFA's layers see of a picture has to tell its clean latents by a straight line,
-as what they cannot see they cannot bring.
+are the clean latents, as far as a straight line tells them, and stay so, too. The answer follows from what the network
+sees, so its mean over examples is the answer itself; where a loss leaves a choice between places, the mean of all
+choices is learnt, which has no strokes (docs/training.md). And what FFA's layers see of a picture has to tell its clean
+latents by a straight line, as what they cannot see they cannot bring.
 
 A batch is ALIKE photographs in ALIKE styles. Neither decoder nor judge takes part. What has learnt so wants `t_max`
 T_MAX in its model_index.json and `balance` 1. Stop it at any time; the same command goes on from the last checkpoint.

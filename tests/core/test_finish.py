@@ -92,6 +92,7 @@ def test_colours_are_of_the_part_that_took_the_style(photograph: torch.Tensor, r
     assert torch.equal(out[..., 32:], photograph[..., 32:])
     warm = [pixels[..., :28].mean((2, 3)) for pixels in (out, photograph)]
     torch.testing.assert_close(*warm, rtol=0, atol=0.05)
+    torch.testing.assert_close(out[..., 31].mean(2), out[..., 28].mean(2), rtol=0, atol=0.1)  # up to its edge
     nothing = torch.zeros(1, 1, 48, 64)
     assert torch.equal(in_own_colours(render, photograph, nothing, colour=0.0), render)
 
