@@ -213,7 +213,7 @@ class StyleEngine:
         done = 0 if preview_every else next((n for n in range(total, 0, -1) if known[n] is not None), 0)
         begin = known[done].to(device) if done else None  # type: ignore[union-attr]
         if begin is not None:
-            yield Frame(done, total, 0, self._picture(wish, begin) if done == total else None, final=done == total)
+            yield Frame(done, total, 0, self.picture(wish, begin) if done == total else None, final=done == total)
         if done == total:
             return
         trajectory, calls = content.trajectory.to(device), 0
@@ -231,7 +231,7 @@ class StyleEngine:
             self.store.remember(content.session, wish.history[n], step.latents.cpu())
             image = None
             if n == total:
-                image = self._picture(wish, step.latents)
+                image = self.picture(wish, step.latents)
             elif preview_every and n % preview_every == 0:
                 image = to_image((self.guard.preview if self.model.preview_vae else self.guard.decode)(step.denoised))
             yield Frame(n, total, n - done + calls + features.unet_calls, image, final=n == total)
@@ -261,10 +261,10 @@ class StyleEngine:
 
         return around
 
-    def _picture(self, wish: Plan, latents: Tensor) -> Image.Image:
+    def picture(self, wish: Plan, latents: Tensor) -> Image.Image:
         """Finished latents as the finished picture."""
         pixels, settings = self.guard.decode(latents).cpu(), wish.settings  # (1, 3, height, width)
-        if settings.colour < 1 and settings.palette != "adain":
+        if settings.colour < 1:
             own = to_tensor(wish.content.picture.pixels)
             pixels = in_own_colours(pixels, own, wish.pixel_strength, colour=settings.colour)
         if settings.detail:

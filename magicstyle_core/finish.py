@@ -47,7 +47,8 @@ def in_own_colours(pixels: Tensor, photograph: Tensor, strength: Tensor, *, colo
         coarse = F.avg_pool2d(maps, cell, ceil_mode=True, count_include_pad=False)  # (1, any, CELLS or more, the same)
         return F.interpolate(coarse, pixels.shape[2:], mode="bilinear")
 
-    moved = moved + smooth(amount * tint) / smooth(amount).clamp(min=1e-6)  # of the part that took the style alone
+    # Of the part that took the style alone; the clamp is for places far from it, which stay anyway.
+    moved = moved + smooth(amount * tint) / smooth(amount).clamp(min=1e-6)
     return torch.lerp(pixels, moved, (1 - colour) * amount)
 
 

@@ -8,7 +8,9 @@ Linear Colour Mapping, 2007):
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +20,16 @@ from torch import Tensor
 FLOOR = 0.1
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Moments:
     """Of vectors."""
 
     mean: Tensor  # (..., 1, channels)
     covariance: Tensor  # with FLOOR, (..., channels, channels), in fp64 on the CPU
+
+    @cached_property
+    def root(self) -> Tensor:
+        return power(self.covariance, 0.5)
 
 
 def moments(vectors: Tensor, counts: Tensor | None = None) -> Moments:
@@ -43,7 +50,7 @@ def moments(vectors: Tensor, counts: Tensor | None = None) -> Moments:
 
 def transported(vectors: Tensor, now: Moments, wanted: Moments) -> Tensor:
     """Vectors (..., vectors, channels) brought from the moments that they have to those that are wanted."""
-    root = power(wanted.covariance, 0.5)
+    root = wanted.root
     by = root @ power(root @ now.covariance @ root, -0.5) @ root  # symmetric, (..., channels, channels)
     return ((vectors - now.mean) @ by.to(now.mean) + wanted.mean).to(vectors)
 

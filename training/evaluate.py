@@ -27,6 +27,7 @@ from magicstyle_core import InversionSettings, StyleEngine
 from magicstyle_core.bank import Inversion
 from magicstyle_core.method import render
 from magicstyle_core.pixels import to_image, to_tensor
+from magicstyle_core.plan import plan
 from magicstyle_core.regions import face_mask
 from training import metrics
 from training.data import EXAMPLES, HELD_OUT
@@ -100,7 +101,7 @@ class Evaluation:
             palette=settings.palette, colour=settings.colour,
         ):  # fmt: skip
             latents = step.latents
-        return np.asarray(to_image(model.decode(latents).cpu()))
+        return np.asarray(self.engine.picture(plan(model, content.inversion, style.inversion, settings), latents))
 
     def cross_fade(self, content: Subject, style: Subject, share: float) -> np.ndarray:
         """Both pictures seen through each other: what style and texture are worth where nothing is painted at all."""

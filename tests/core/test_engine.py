@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from magicstyle_core import FusionSettings, Inversion, InversionSettings, SettingsError, StyleEngine
 from magicstyle_core.bank import FeatureBank
-from magicstyle_core.settings import inversion_calls, table
+from magicstyle_core.settings import Palette, inversion_calls, table
 
 STEPS = 8
 
@@ -115,6 +115,22 @@ def test_detail_brings_back_what_the_vae_lost(
 
 def test_strength_1_visibly_differs(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
     assert psnr(engine.stylize(content, style, FusionSettings(strength=1)).image, engine.decode(content)) < 25
+
+
+@pytest.mark.parametrize("palette", ["off", "both", "end", "adain"])
+def test_colour_0_keeps_the_photographs_colours_whatever_the_palette(
+    engine: StyleEngine, content: Inversion, style: Inversion, palette: Palette
+) -> None:
+    taken = FusionSettings(detail=0, palette=palette)
+    own = taken.replace(colour=0.0)
+    photograph, before, after = (
+        np.asarray(image, float).mean((0, 1))
+        for image in (content.picture.image, *(engine.stylize(content, style, s).image for s in (taken, own)))
+    )
+    assert abs(after - photograph).max() < 6 < abs(before - photograph).max() / 2
+    calls = engine.model.unet_calls
+    engine.stylize(content, style, taken.replace(colour=0.5))
+    assert (engine.model.unet_calls == calls) == (palette == "off")  # nothing in latents depends on it
 
 
 def test_ffa_makes_a_difference_that_no_finish_makes(engine: StyleEngine, content: Inversion, style: Inversion) -> None:
